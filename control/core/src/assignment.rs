@@ -1,0 +1,117 @@
+//! What one node gets of the cluster: its tasks, and as much of the networks as it needs to forward and to
+//! resolve names. The dispatcher computes it from the store; an agent needs nothing else.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use crate::id::{NetworkId, NodeId, ServiceId, TaskId};
+use crate::object::{EndpointId, Task, Vni};
+use crate::port::{Port, Protocol};
+use crate::spec::IngressReply;
+
+/// Everything a node is told. Each table is keyed, so that a change is told as the keys it touches.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct AssignmentSet {
+    /// Tasks placed on this node whose desired state is not past, with their specs.
+    pub tasks: BTreeMap<TaskId, Task>,
+    /// Settings of the cluster that every node follows.
+    pub settings: ClusterSettings,
+    /// Every other node, by id, with the address its tunnels end at.
+    pub peers: BTreeMap<NodeId, IpAddr>,
+    /// Networks that a task of this node is in, and the ingress network.
+    pub networks: BTreeMap<NetworkId, NetworkView>,
+    /// Endpoints, on any node, in those networks.
+    pub endpoints: BTreeMap<EndpointId, EndpointView>,
+    /// Services with a VIP, a name or a published port in those networks.
+    pub services: BTreeMap<ServiceId, ServiceView>,
+}
+
+/// Settings of the cluster that the dataplane follows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClusterSettings {
+    /// UDP port of the overlay.
+    pub data_path_port: u16,
+    /// How replies of published ports travel.
+    pub ingress_reply: IngressReply,
+    /// How often the agent reports in.
+    pub heartbeat: std::time::Duration,
+}
+
+impl Default for ClusterSettings {
+    fn default() -> Self {
+        let cluster = crate::spec::ClusterSpec::default();
+        Self {
+            data_path_port: cluster.data_path_port,
+            ingress_reply: cluster.ingress_reply,
+            heartbeat: cluster.heartbeat,
+        }
+    }
+}
+
+/// A network as a node sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NetworkView {
+    /// Name, also the second label of `SERVICE.NETWORK`.
+    pub name: String,
+    /// VXLAN network identifier.
+    pub vni: Vni,
+    /// Address range.
+    pub subnet: IpNet,
+    /// Address of the gateway.
+    pub gateway: IpAddr,
+    /// No way out.
+    pub internal: bool,
+    /// The routing mesh's own network.
+    pub ingress: bool,
+    /// Largest packet inside; `None` is the path's less 50.
+    pub mtu: Option<u16>,
+}
+
+/// A task's place in a network, as a node sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndpointView {
+    /// The network.
+    pub network: NetworkId,
+    /// Address in it.
+    pub address: IpAddr,
+    /// Node that the task runs on.
+    pub node: NodeId,
+    /// The task.
+    pub task: TaskId,
+    /// The task's DNS name.
+    pub task_name: String,
+    /// The container's host name, when the spec sets one.
+    pub hostname: Option<String>,
+    /// The service, whose backend this is.
+    pub service: ServiceId,
+    /// Whether new flows may go to it: running, healthy and not leaving. Until then the endpoint exists (its
+    /// addresses are routed) and is in no balancer and no answer for its service.
+    pub active: bool,
+}
+
+/// A service as a node sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceView {
+    /// Name.
+    pub name: String,
+    /// Virtual address by network; empty with DNS round robin.
+    pub vips: BTreeMap<NetworkId, IpAddr>,
+    /// Networks it is in, with its further names there.
+    pub aliases: BTreeMap<NetworkId, Vec<String>>,
+    /// Ports published through the routing mesh, answered on every node.
+    pub published: Vec<PublishedView>,
+}
+
+/// One published port, as a node sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PublishedView {
+    /// Port that clients use.
+    pub published: Port,
+    /// Port that the task listens on.
+    pub target: Port,
+    /// Transport protocol.
+    pub protocol: Protocol,
+}

@@ -1,0 +1,16 @@
+//! The pure control plane: what the cluster wants, what it has, and what to do about it.
+//!
+//! Nothing here reads a clock, draws a random number, opens a file or a socket, or knows tokio: `now`,
+//! identifiers and randomness are arguments, waits leave as `wake_at`. So a cluster of a thousand nodes
+//! runs in a unit test, and the same inputs give the same outputs byte for byte.
+//!
+//! In the order in which data flows: [`spec`] → [`object`] → store → allocator → orchestrator →
+//! scheduler → dispatcher → [`assignment`] (what one node gets).
+
+pub mod assignment;
+pub mod id;
+pub mod name;
+pub mod object;
+pub mod port;
+pub mod spec;
+pub mod time;

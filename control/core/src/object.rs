@@ -1,0 +1,304 @@
+//! What the store holds: specs with what the cluster decided and what the agents observed.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use crate::id::{ClusterId, NetworkId, NodeId, ServiceId, TaskId};
+use crate::name::Name;
+use crate::port::{Port, Protocol, PublishMode};
+use crate::spec::{ClusterSpec, Labels, NetworkSpec, NodeSpec, Role, ServiceSpec, TaskSpec};
+use crate::time::Timestamp;
+
+/// Bookkeeping of every object.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Meta {
+    /// Index of the log entry that last changed the object; users send it back to change it.
+    pub version: u64,
+    /// When it was made, by the leader's clock.
+    pub created_at: Timestamp,
+    /// When it was last changed, by the leader's clock.
+    pub updated_at: Timestamp,
+}
+
+/// Number of a backend in the dataplane: given with the endpoint, never used again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct EndpointId(pub u32);
+
+/// VXLAN network identifier, 24 bits (RFC 7348).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Vni(pub u32);
+
+/// The cluster itself; there is exactly one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cluster {
+    /// Identifier, made at init.
+    pub id: ClusterId,
+    /// Bookkeeping.
+    pub meta: Meta,
+    /// Settings.
+    pub spec: ClusterSpec,
+    /// Root certificate of the cluster's authority, PEM.
+    pub root_ca: String,
+    /// Secret part of the workers' join token.
+    pub worker_token: String,
+    /// Secret part of the managers' join token.
+    pub manager_token: String,
+    /// Next endpoint id to give.
+    pub next_endpoint: u32,
+    /// Next VNI to give.
+    pub next_vni: u32,
+}
+
+/// A machine of the cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Node {
+    /// Identifier, given when it joins, the CN of its certificate.
+    pub id: NodeId,
+    /// Bookkeeping.
+    pub meta: Meta,
+    /// What its operator wants.
+    pub spec: NodeSpec,
+    /// What its agent told of it.
+    pub description: NodeDescription,
+    /// What the managers see of it.
+    pub status: NodeStatus,
+    /// Its part in Raft, when it is a manager.
+    pub manager: Option<ManagerStatus>,
+}
+
+/// What a node tells of itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeDescription {
+    /// Host name.
+    pub hostname: String,
+    /// `linux`
+    pub os: String,
+    /// `x86_64`, `aarch64`
+    pub arch: String,
+    /// What tasks may use in all.
+    pub resources: crate::spec::ResourceAmount,
+    /// Version of meshd.
+    pub engine_version: String,
+    /// Engine labels.
+    pub engine_labels: Labels,
+    /// Networks that the node itself is on; pools keep clear of them.
+    pub routes: Vec<IpNet>,
+    /// Ports that processes of the node listen on; they are not published over.
+    pub listening: Vec<(Port, Protocol)>,
+}
+
+/// Whether a node can be worked with.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum NodeState {
+    /// Joined, not heard of yet.
+    #[default]
+    Unknown,
+    /// Its agent reports in.
+    Ready,
+    /// Silent for more than three heartbeats.
+    Down,
+    /// It left; it can be removed.
+    Disconnected,
+}
+
+/// What the managers see of a node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeStatus {
+    /// Whether it can be worked with.
+    pub state: NodeState,
+    /// Why, when not ready.
+    pub message: String,
+    /// Address it is reached at (management).
+    pub addr: IpAddr,
+    /// Address that tunnels end at.
+    pub data_path_addr: IpAddr,
+}
+
+/// A manager's part in Raft.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ManagerStatus {
+    /// Raft's number for it, never used again.
+    pub raft_id: u64,
+    /// `address:port` of its management endpoint.
+    pub addr: std::net::SocketAddr,
+}
+
+/// A service.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Service {
+    /// Identifier.
+    pub id: ServiceId,
+    /// Bookkeeping.
+    pub meta: Meta,
+    /// What the user wants now.
+    pub spec: ServiceSpec,
+    /// What the user wanted before.
+    pub previous_spec: Option<Box<ServiceSpec>>,
+    /// Version of the spec alone: tasks made from an older one are dirty.
+    pub spec_version: u64,
+    /// What the allocator gave.
+    pub endpoint: ServiceEndpoint,
+}
+
+/// Virtual addresses and ports of a service.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceEndpoint {
+    /// Virtual address by network; empty with DNS round robin.
+    pub vips: BTreeMap<NetworkId, IpAddr>,
+    /// Published ports, dynamic ones filled in.
+    pub ports: Vec<AllocatedPort>,
+}
+
+/// A published port with its number settled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct AllocatedPort {
+    /// Port that clients use.
+    pub published: Port,
+    /// Port that the task listens on.
+    pub target: Port,
+    /// Transport protocol.
+    pub protocol: Protocol,
+    /// Where it answers.
+    pub mode: PublishMode,
+}
+
+/// A network.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Network {
+    /// Identifier.
+    pub id: NetworkId,
+    /// Bookkeeping.
+    pub meta: Meta,
+    /// What the user wants.
+    pub spec: NetworkSpec,
+    /// VXLAN network identifier.
+    pub vni: Vni,
+    /// Address range in use.
+    pub subnet: IpNet,
+    /// Address of the gateway, answered by the dataplane.
+    pub gateway: IpAddr,
+}
+
+/// How far a task is. States only move forward; their numbers are Swarm's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[repr(u16)]
+pub enum TaskState {
+    /// Made by an orchestrator.
+    New = 0,
+    /// Has its addresses, waits for a node.
+    Pending = 64,
+    /// Has a node.
+    Assigned = 192,
+    /// The node took it.
+    Accepted = 256,
+    /// Image, file system and network are being made.
+    Preparing = 320,
+    /// Could be started.
+    Ready = 384,
+    /// Is being started.
+    Starting = 448,
+    /// Runs, and is healthy where it has a probe.
+    Running = 512,
+    /// Ended by itself with success.
+    Complete = 576,
+    /// Ended because it was told to.
+    Shutdown = 640,
+    /// Ended with an error.
+    Failed = 704,
+    /// The node would not have it.
+    Rejected = 768,
+    /// To be deleted (a desired state only).
+    Remove = 800,
+    /// Its node has been away too long to ask.
+    Orphaned = 832,
+}
+
+/// What a task's agent last said of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskStatus {
+    /// Observed state.
+    pub state: TaskState,
+    /// When that was observed, by the observer's clock.
+    pub timestamp: Timestamp,
+    /// What is going on, in words.
+    pub message: String,
+    /// What went wrong; empty when nothing did.
+    pub err: String,
+    /// Process and container, once started.
+    pub container: Option<ContainerStatus>,
+}
+
+/// The process of a task.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContainerStatus {
+    /// Container id, 64 hexadecimal digits.
+    pub container_id: String,
+    /// Process id on the node; 0 when there is none.
+    pub pid: u32,
+    /// Exit status, once it ended (128 + signal number for a signal).
+    pub exit_code: Option<i32>,
+}
+
+/// A task's place in one network.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskEndpoint {
+    /// Number in the dataplane.
+    pub id: EndpointId,
+    /// The network.
+    pub network: NetworkId,
+    /// Address in it.
+    pub address: IpAddr,
+}
+
+/// One run of a service's process.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Task {
+    /// Identifier.
+    pub id: TaskId,
+    /// Bookkeeping.
+    pub meta: Meta,
+    /// The service it belongs to.
+    pub service: ServiceId,
+    /// The service's name when the task was made.
+    pub service_name: Name,
+    /// What it runs, copied from the service, so later changes do not reach it.
+    pub spec: TaskSpec,
+    /// The service's `spec_version` it was made from.
+    pub spec_version: u64,
+    /// Which of the replicas it is, from 1; 0 for a task of a global service.
+    pub slot: u32,
+    /// Node it is placed on; set by the scheduler (from the start for global services).
+    pub node: Option<NodeId>,
+    /// Where the managers want it. Written by managers alone.
+    pub desired_state: TaskState,
+    /// Where it is. Written on the word of its agent, and by managers before it has one.
+    pub status: TaskStatus,
+    /// Networks and addresses, `ingress` first when ports are published.
+    pub endpoints: Vec<TaskEndpoint>,
+    /// Ports that this task takes on its node (`mode=host`).
+    pub host_ports: Vec<AllocatedPort>,
+}
+
+
+impl Task {
+    /// `SERVICE.SLOT.TASKID`, for global services `SERVICE.NODEID.TASKID`; the container's and DNS name.
+    pub fn name(&self) -> String {
+        match (self.slot, self.node) {
+            (0, Some(node)) => format!("{}.{}.{}", self.service_name, node, self.id),
+            _ => format!("{}.{}.{}", self.service_name, self.slot, self.id),
+        }
+    }
+}
+
+impl Role {
+    /// `manager` or `worker`, as the API says it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Worker => "worker",
+            Self::Manager => "manager",
+        }
+    }
+}
