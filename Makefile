@@ -1,0 +1,53 @@
+# Two commands do everything on a fresh Debian machine with Rust: `make demo` and `make test`.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+TRIPLE := $(shell rustc -vV | sed -n 's/^host: //p')
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+BIN := $(TARGET)/$(TRIPLE)/release
+# Namespaces, BPF and cgroups need root.
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo --preserve-env=PATH,CARGO_HOME,RUSTUP_HOME,HOME)
+
+.PHONY: help
+help: ## what there is
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 22
+
+.PHONY: setup
+setup: ## install what the build needs and this machine lacks
+	@.ci/setup
+
+.PHONY: build
+build: setup ## meshd and meshctl, optimised, into target/<host>/release
+	@echo '==> building meshd and meshctl (eBPF programs included)'
+	@cargo build --release --locked -p meshd -p meshctl
+
+.PHONY: ebpf
+ebpf: setup ## the eBPF programs alone
+	@cargo build --release --locked -p mesh-dataplane
+
+.PHONY: demo
+demo: build ## bring up a three-node lab, run the main job, show it, clean up
+	@$(SUDO) tests/demo $(BIN)
+
+.PHONY: test
+test: build ## every test
+	@echo '==> running every test'
+	@$(SUDO) env MESH_BIN=$(abspath $(BIN)) cargo test --release --locked --workspace --no-fail-fast
+
+.PHONY: sim
+sim: setup ## the deterministic simulation: SEEDS=n seeds, or SEED=k alone
+	@cargo test --release --locked -p mesh-tests --test sim -- --nocapture
+
+.PHONY: lint
+lint: setup ## formatting, clippy, and cargo deny where it is installed
+	@cargo fmt --all --check
+	@cargo clippy --release --locked --workspace --all-targets --quiet -- -D warnings
+	@if command -v cargo-deny >/dev/null; then cargo deny --offline --log-level error check bans licenses sources; \
+	    else echo 'lint: cargo-deny is not installed, skipped (cargo install cargo-deny)'; fi
+
+.PHONY: clean
+clean: ## remove what was built (the tool cache stays)
+	@cargo clean
+	@rm -rf ebpf/programs/target
