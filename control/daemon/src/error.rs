@@ -1,0 +1,176 @@
+//! What can go wrong between a request and the node's life cycle, in the words that Swarm uses.
+
+use std::io;
+use std::path::PathBuf;
+
+use mesh_identity::IdentityError;
+
+/// How a caller has to react; the API turns it into a status code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// The request itself is wrong (HTTP 400).
+    InvalidArgument,
+    /// The node is in the wrong state for it (HTTP 503, as Swarm answers).
+    Unavailable,
+    /// Something broke (HTTP 500).
+    Internal,
+}
+
+/// A request to the life cycle that was not done.
+#[derive(Debug, thiserror::Error)]
+pub enum DaemonError {
+    /// Asked of a node that is in no cluster.
+    #[error(
+        "This node is not a swarm manager. Use \"docker swarm init\" or \"docker swarm join\" to connect this \
+         node to swarm and try again."
+    )]
+    NoCluster,
+    /// Asked of a worker.
+    #[error(
+        "This node is not a swarm manager. Worker nodes can't be used to view or modify cluster state. Please \
+         run this command on a manager node or promote the current node to a manager."
+    )]
+    NotManager,
+    /// The node is in a cluster already.
+    #[error(
+        "This node is already part of a swarm. Use \"docker swarm leave\" to leave this swarm and join another \
+         one."
+    )]
+    AlreadyMember,
+    /// Asked to leave, but the node is in no cluster.
+    #[error("This node is not part of a swarm")]
+    NotMember,
+    /// The last manager would take the cluster's state with it.
+    #[error(
+        "You are attempting to leave the swarm on a node that is participating as a manager. Removing the last \
+         manager erases all current state of the swarm. Use `--force` to ignore this message."
+    )]
+    LastManager,
+    /// A join goes on in the background.
+    #[error(
+        "Timeout was reached before node joined. The attempt to join the swarm will continue in the background. \
+         Use the \"docker info\" command to see the current swarm status of your node."
+    )]
+    JoinTimeout,
+    /// Another init, join or leave is under way.
+    #[error("another init, join or leave of this node is under way: wait until it is over")]
+    Busy,
+    /// A field of the request is not usable.
+    #[error("invalid {field} {value:?}: {reason}")]
+    InvalidField {
+        /// The field's name.
+        field: &'static str,
+        /// What was given.
+        value: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The node has no address that others could reach it at.
+    #[error(
+        "could not find the system's IP address - specify one with --advertise-addr or --uplink (no interface \
+         that is up has an IPv4 address that others could reach)"
+    )]
+    NoAddress,
+    /// The node has several addresses and none was chosen.
+    #[error(
+        "could not choose an IP address to advertise since this system has multiple addresses ({}) - specify \
+         one with --advertise-addr", .addresses.join(", ")
+    )]
+    ManyAddresses {
+        /// The candidates.
+        addresses: Vec<String>,
+    },
+    /// A manager's token was given to `join`.
+    #[error(
+        "this token makes the node a manager, and a second manager cannot be added yet: join with the worker \
+         token (`meshctl swarm join-token worker`)"
+    )]
+    ManagerJoin,
+    /// The token or a certificate was refused on this side.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// No manager of those named could be joined for good.
+    #[error("{remote} refused this node: {message}")]
+    JoinRefused {
+        /// Manager that was asked.
+        remote: String,
+        /// Its words.
+        message: String,
+    },
+    /// The listening socket could not be opened.
+    #[error("cannot listen on {addr} for other nodes: {source}; is another meshd running, or --listen-addr wrong?")]
+    Listen {
+        /// Address that was tried.
+        addr: String,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// A file of the data directory could not be read or written.
+    #[error("{path}: {source}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// A file of the data directory does not hold what it should.
+    #[error("{path} is corrupt ({reason}): put a copy back, or move it away to start this node anew")]
+    Corrupt {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A part of the daemon could not do its work.
+    #[error("{part}: {message}")]
+    Part {
+        /// Which part.
+        part: &'static str,
+        /// What it said.
+        message: String,
+    },
+}
+
+impl DaemonError {
+    /// How a caller has to react.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::NoCluster
+            | Self::NotManager
+            | Self::AlreadyMember
+            | Self::NotMember
+            | Self::LastManager
+            | Self::JoinTimeout
+            | Self::Busy => ErrorKind::Unavailable,
+            Self::InvalidField { .. }
+            | Self::NoAddress
+            | Self::ManyAddresses { .. }
+            | Self::ManagerJoin
+            | Self::Identity(_)
+            | Self::JoinRefused { .. } => ErrorKind::InvalidArgument,
+            Self::Listen { .. } | Self::File { .. } | Self::Corrupt { .. } | Self::Part { .. } => {
+                ErrorKind::Internal
+            }
+        }
+    }
+
+    /// An error of `part`, with its words.
+    pub fn part(part: &'static str, error: &dyn std::error::Error) -> Self {
+        Self::Part { part, message: chain(error) }
+    }
+}
+
+/// An error and what caused it, in one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut line = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        let words = inner.to_string();
+        if !line.ends_with(&words) {
+            line.push_str(": ");
+            line.push_str(&words);
+        }
+        cause = inner.source();
+    }
+    line
+}
