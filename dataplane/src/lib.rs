@@ -5,3 +5,7 @@
 //! namespace"; it makes the veth, the addresses, the routes and the BPF programs on it.
 
 pub mod desired;
+pub mod netlink;
+pub mod netns;
+pub mod sysctl;
+pub mod tcx;

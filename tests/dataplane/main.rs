@@ -1,0 +1,3 @@
+//! The dataplane in real namespaces, with real packets. Needs root.
+
+mod links;
