@@ -1,1 +1,19 @@
-//! Under construction in this commit.
+//! Who is who in a cluster: its certificate authority, the nodes' certificates, the join tokens and the TLS
+//! settings made of them. It knows no network, no store and no clock (`now` is an argument); it reads and
+//! writes only the key files it is pointed at.
+//!
+//! Invariants: a node's role is read from its certificate and from nowhere else; a joiner sends nothing
+//! secret before the other side has shown the root certificate that the token names.
+
+mod authority;
+mod base36;
+mod certificate;
+mod error;
+pub mod files;
+pub mod tls;
+mod token;
+
+pub use authority::{Authority, CertificateRequest, NODE_CERTIFICATE_LIFE};
+pub use certificate::{PeerIdentity, RootCertificate, organizational_unit};
+pub use error::IdentityError;
+pub use token::{JoinToken, RootDigest, TokenSecret};

@@ -1,0 +1,149 @@
+//! Key files: written whole and atomically, readable by their owner alone.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use crate::authority::Authority;
+use crate::certificate::RootCertificate;
+use crate::error::IdentityError;
+use crate::tls::NodeIdentity;
+
+const ROOT: &str = "ca.crt";
+const ROOT_KEY: &str = "ca.key";
+const NODE: &str = "node.crt";
+const NODE_KEY: &str = "node.key";
+
+/// Replaces `path` by `bytes`, mode 0600: after a crash at any moment either the old or the new content is
+/// there, whole.
+pub fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".new");
+    let fresh = path.with_file_name(name);
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(&fresh, path)?;
+    sync_dir(path)
+}
+
+/// Makes a directory and those above it, for its owner alone.
+pub fn create_private_dir(path: &Path) -> io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+fn sync_dir(path: &Path) -> io::Result<()> {
+    match path.parent() {
+        Some(dir) if !dir.as_os_str().is_empty() => File::open(dir)?.sync_all(),
+        _ => File::open(".")?.sync_all(),
+    }
+}
+
+/// The directory that holds a node's certificates and keys.
+#[derive(Debug, Clone)]
+pub struct IdentityDir {
+    path: PathBuf,
+}
+
+impl IdentityDir {
+    /// The directory at `path`; it is made when something is saved.
+    pub fn new(path: PathBuf) -> Self {
+        Self { path }
+    }
+
+    /// Saves a node's own certificate and key, and the root.
+    pub fn save_node(&self, identity: &NodeIdentity) -> Result<(), IdentityError> {
+        self.write(ROOT, identity.root().pem())?;
+        self.write(NODE_KEY, identity.key_pem())?;
+        self.write(NODE, identity.certificate_pem())
+    }
+
+    /// Saves the authority's key (its certificate is the root that [`Self::save_node`] writes).
+    pub fn save_authority(&self, authority: &Authority) -> Result<(), IdentityError> {
+        self.write(ROOT_KEY, &authority.key_pem())
+    }
+
+    /// Reads a node's own certificate and key, and the root.
+    pub fn load_node(&self) -> Result<NodeIdentity, IdentityError> {
+        let root = self.load_root()?;
+        let (certificate, key) = (self.read(NODE)?, self.read(NODE_KEY)?);
+        NodeIdentity::new(root, certificate, key).map_err(|error| self.corrupt(NODE, error))
+    }
+
+    /// Reads the authority.
+    pub fn load_authority(&self) -> Result<Authority, IdentityError> {
+        let root = self.load_root()?;
+        let key = self.read(ROOT_KEY)?;
+        Authority::load(root, &key).map_err(|error| self.corrupt(ROOT_KEY, error))
+    }
+
+    fn load_root(&self) -> Result<RootCertificate, IdentityError> {
+        let pem = self.read(ROOT)?;
+        RootCertificate::from_pem(&pem).map_err(|error| self.corrupt(ROOT, error))
+    }
+
+    fn read(&self, name: &str) -> Result<String, IdentityError> {
+        let path = self.path.join(name);
+        fs::read_to_string(&path).map_err(|source| IdentityError::File { path, source })
+    }
+
+    fn write(&self, name: &str, text: &str) -> Result<(), IdentityError> {
+        let path = self.path.join(name);
+        create_private_dir(&self.path)
+            .and_then(|()| write_private(&path, text.as_bytes()))
+            .map_err(|source| IdentityError::File { path, source })
+    }
+
+    fn corrupt(&self, name: &str, source: IdentityError) -> IdentityError {
+        IdentityError::Corrupt { path: self.path.join(name), source: Box::new(source) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+    use std::time::SystemTime;
+
+    use mesh_core::id::{ClusterId, NodeId};
+    use mesh_core::spec::Role;
+
+    use super::*;
+    use crate::authority::{CertificateRequest, NODE_CERTIFICATE_LIFE};
+
+    fn saved(dir: &Path) -> IdentityDir {
+        let now = SystemTime::now();
+        let subject = (NodeId::from_bits(1), Role::Manager, ClusterId::from_bits(2));
+        let authority = Authority::create(subject.2, now).unwrap();
+        let request = CertificateRequest::create().unwrap();
+        let certificate = authority.issue(&request.request_pem, subject, now, NODE_CERTIFICATE_LIFE).unwrap();
+        let identity = NodeIdentity::new(authority.root().clone(), certificate, request.key_pem).unwrap();
+        let files = IdentityDir::new(dir.join("identity"));
+        files.save_node(&identity).unwrap();
+        files.save_authority(&authority).unwrap();
+        files
+    }
+
+    #[test]
+    fn keys_are_for_their_owner_alone_and_read_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = saved(dir.path());
+        for name in [ROOT_KEY, NODE_KEY, NODE] {
+            let mode = fs::metadata(files.path.join(name)).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o600, "{name}");
+        }
+        assert_eq!(files.load_node().unwrap().peer().node, NodeId::from_bits(1));
+        assert!(files.load_authority().is_ok());
+    }
+
+    #[test]
+    fn a_corrupt_file_is_refused_by_its_path() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in [ROOT, NODE, NODE_KEY] {
+            let files = saved(dir.path());
+            fs::write(files.path.join(name), "-----BEGIN CERTIFICATE-----\nAAAA\n").unwrap();
+            let error = files.load_node().unwrap_err().to_string();
+            assert!(error.contains("identity/") && error.contains("corrupt"), "{name}: {error}");
+        }
+    }
+}
