@@ -1,0 +1,129 @@
+//! `lab up`: everything made, in order, or nothing left.
+
+use std::fs;
+
+use crate::cluster;
+use crate::daemon;
+use crate::down;
+use crate::error::LabError;
+use crate::fabric;
+use crate::layout::{Layout, MAX_NODES, Member, NodeName};
+use crate::space::{NodeMounts, Space, mount_private_tmpfs};
+use crate::state::{Fault, LabState, NodeRecord};
+use crate::{Terminal, cgroup};
+
+/// What a lab is to be like.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Number of nodes.
+    pub nodes: u8,
+    /// Of them managers, the first ones.
+    pub managers: u8,
+    /// MTU of the fabric.
+    pub mtu: u16,
+    /// Runtime of the nodes.
+    pub runtime: String,
+}
+
+impl Options {
+    fn check(&self) -> Result<(), LabError> {
+        let refused = |flag, value: String, rule| Err(LabError::Option { flag, value, rule });
+        if !(1..=MAX_NODES).contains(&self.nodes) {
+            return refused("nodes", self.nodes.to_string(), "1 to 100");
+        }
+        if self.managers == 0 || self.managers > self.nodes {
+            return refused("managers", self.managers.to_string(), "1 to the number of nodes");
+        }
+        if !(1_280..=9_216).contains(&self.mtu) {
+            return refused("mtu", self.mtu.to_string(), "1280 to 9216 bytes");
+        }
+        Ok(())
+    }
+}
+
+/// Brings a lab up and forms its cluster. When a step fails, what was made before it is removed.
+pub async fn run(layout: &Layout, options: &Options, terminal: &mut dyn Terminal) -> Result<(), LabError> {
+    options.check()?;
+    daemon::program()?;
+    if layout.state().exists() {
+        return Err(LabError::AlreadyUp { name: layout.name.clone() });
+    }
+    // An interrupted `up` or `down` leaves no state file, but perhaps namespaces.
+    down::sweep(layout)?;
+    match make(layout, options, terminal).await {
+        Ok(()) => Ok(()),
+        Err(error) => {
+            if let Err(left) = down::sweep(layout) {
+                terminal.progress(&left.to_string());
+            }
+            Err(error)
+        }
+    }
+}
+
+async fn make(layout: &Layout, options: &Options, terminal: &mut dyn Terminal) -> Result<(), LabError> {
+    let run = layout.run();
+    fs::create_dir_all(&run).map_err(LabError::file("make", &run))?;
+    mount_private_tmpfs(&run)?;
+    let ns = run.join("ns");
+    fs::create_dir_all(&ns).map_err(LabError::file("make", ns))?;
+    cgroup::create(&layout.cgroup())?;
+
+    terminal.progress("fabric and client");
+    fabric::create(layout).await?;
+    Space::at(layout.space(Member::Client)).create("client", None)?;
+    fabric::connect(layout, Member::Client, options.mtu).await?;
+
+    let mut state = LabState { mtu: options.mtu, runtime: options.runtime.clone(), nodes: Vec::new() };
+    for name in (1..=options.nodes).filter_map(NodeName::numbered) {
+        let manager = state.nodes.len() < usize::from(options.managers);
+        let mut record = NodeRecord { name, manager, fault: Fault::None, pid: 0, started: 0 };
+        terminal.progress(&format!("{name}: namespaces and meshd"));
+        boot(layout, &mut record, options.mtu, &options.runtime).await?;
+        state.nodes.push(record);
+    }
+    cluster::form(layout, &state, |step| terminal.progress(step))?;
+    state.save(layout)
+}
+
+/// Makes the namespaces of a node, plugs it in and starts its meshd.
+pub async fn boot(layout: &Layout, record: &mut NodeRecord, mtu: u16, runtime: &str) -> Result<(), LabError> {
+    let (node, member) = (record.name, Member::Node(record.name));
+    let disk = layout.disk(node);
+    fs::create_dir_all(&disk).map_err(LabError::file("make", &disk))?;
+    let resolv_conf = disk.join("resolv.conf");
+    if !resolv_conf.exists() {
+        // Upstream servers of the host cannot be reached from in here.
+        fs::write(&resolv_conf, "# no upstream servers in this lab\n")
+            .map_err(LabError::file("write", &resolv_conf))?;
+    }
+    let mounts = NodeMounts { run: layout.run(), resolv_conf };
+    Space::at(layout.space(member)).create(&node.to_string(), Some(&mounts))?;
+    fabric::connect(layout, member, mtu).await?;
+    cgroup::create(&layout.node_cgroup(node))?;
+    daemon::start(layout, record, runtime)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_out_of_range_are_refused_by_their_flag() {
+        let good = Options { nodes: 3, managers: 1, mtu: 1500, runtime: "native".to_owned() };
+        assert!(good.check().is_ok());
+        let cases = [
+            ("nodes", Options { nodes: 0, ..good.clone() }),
+            ("nodes", Options { nodes: 101, ..good.clone() }),
+            ("managers", Options { managers: 0, ..good.clone() }),
+            ("managers", Options { managers: 4, ..good.clone() }),
+            ("mtu", Options { mtu: 1000, ..good.clone() }),
+        ];
+        for (expected, options) in cases {
+            match options.check() {
+                Err(LabError::Option { flag, .. }) => assert_eq!(flag, expected),
+                other => panic!("{options:?} gave {other:?}"),
+            }
+        }
+    }
+}
