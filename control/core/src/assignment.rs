@@ -15,7 +15,7 @@ use crate::spec::IngressReply;
 /// Everything a node is told. Each table is keyed, so that a change is told as the keys it touches.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct AssignmentSet {
-    /// Tasks placed on this node whose desired state is not past, with their specs.
+    /// Tasks placed on this node that have not ended, with their specs; one that leaves the table is cleaned up.
     pub tasks: BTreeMap<TaskId, Task>,
     /// Settings of the cluster that every node follows.
     pub settings: ClusterSettings,
@@ -114,4 +114,98 @@ pub struct PublishedView {
     pub target: Port,
     /// Transport protocol.
     pub protocol: Protocol,
+}
+
+/// What the leader sends to a node's session.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum AssignmentUpdate {
+    /// Everything; what the agent had before is void.
+    Full {
+        /// Log index that the set stands for.
+        version: u64,
+        /// Everything.
+        set: Box<AssignmentSet>,
+    },
+    /// What changed.
+    Increment {
+        /// Version that the agent must have; with any other it asks for a new session.
+        from: u64,
+        /// Version that it has afterwards.
+        to: u64,
+        /// What changed.
+        changes: Box<AssignmentChanges>,
+    },
+}
+
+/// Keys that changed in each table, with what they hold now; `None` removes the key.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct AssignmentChanges {
+    /// Tasks. One whose status alone changed is not told: its agent knows.
+    pub tasks: BTreeMap<TaskId, Option<Task>>,
+    /// Settings, when they changed.
+    pub settings: Option<ClusterSettings>,
+    /// Peers.
+    pub peers: BTreeMap<NodeId, Option<IpAddr>>,
+    /// Networks.
+    pub networks: BTreeMap<NetworkId, Option<NetworkView>>,
+    /// Endpoints.
+    pub endpoints: BTreeMap<EndpointId, Option<EndpointView>>,
+    /// Services.
+    pub services: BTreeMap<ServiceId, Option<ServiceView>>,
+}
+
+/// An increment that does not follow on what the agent has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("an increment from version {from} does not follow on version {have}")]
+pub struct GapError {
+    /// Version that the agent has.
+    pub have: u64,
+    /// Version that the increment begins at.
+    pub from: u64,
+}
+
+impl AssignmentChanges {
+    /// Whether nothing changed.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl AssignmentSet {
+    /// Takes in an update. `version` is what this set stands for, 0 at first, and is brought forward.
+    /// On an error the set is as before; the agent then opens a new session.
+    pub fn apply_update(&mut self, version: &mut u64, update: AssignmentUpdate) -> Result<(), GapError> {
+        match update {
+            AssignmentUpdate::Full { version: new, set } => {
+                *self = *set;
+                *version = new;
+            }
+            AssignmentUpdate::Increment { from, to, changes } => {
+                if from != *version {
+                    return Err(GapError { have: *version, from });
+                }
+                self.apply_changes(*changes);
+                *version = to;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes in what changed.
+    pub fn apply_changes(&mut self, changes: AssignmentChanges) {
+        fn merge<K: Ord, V>(table: &mut BTreeMap<K, V>, changes: BTreeMap<K, Option<V>>) {
+            for (key, value) in changes {
+                match value {
+                    Some(value) => table.insert(key, value),
+                    None => table.remove(&key),
+                };
+            }
+        }
+        self.settings = changes.settings.unwrap_or(self.settings);
+        merge(&mut self.tasks, changes.tasks);
+        merge(&mut self.peers, changes.peers);
+        merge(&mut self.networks, changes.networks);
+        merge(&mut self.endpoints, changes.endpoints);
+        merge(&mut self.services, changes.services);
+    }
 }

@@ -4,13 +4,19 @@
 //! identifiers and randomness are arguments, waits leave as `wake_at`. So a cluster of a thousand nodes
 //! runs in a unit test, and the same inputs give the same outputs byte for byte.
 //!
-//! In the order in which data flows: [`spec`] → [`object`] → store → allocator → orchestrator →
-//! scheduler → dispatcher → [`assignment`] (what one node gets).
+//! In the order in which data flows: [`spec`] → [`command`] (a user's request becomes a transaction) →
+//! [`store`] (the replicated state machine) → [`leader`] (allocator, orchestrators, scheduler, dispatcher)
+//! → [`assignment`] (what one node gets).
 
 pub mod assignment;
+pub mod command;
+pub mod constraint;
 pub mod id;
+pub mod image;
+pub mod leader;
 pub mod name;
 pub mod object;
 pub mod port;
 pub mod spec;
+pub mod store;
 pub mod time;

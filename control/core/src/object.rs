@@ -280,8 +280,9 @@ pub struct Task {
     pub endpoints: Vec<TaskEndpoint>,
     /// Ports that this task takes on its node (`mode=host`).
     pub host_ports: Vec<AllocatedPort>,
+    /// Its desired state rises to `RUNNING` no earlier than this (restart delay).
+    pub start_at: Timestamp,
 }
-
 
 impl Task {
     /// `SERVICE.SLOT.TASKID`, for global services `SERVICE.NODEID.TASKID`; the container's and DNS name.
@@ -300,5 +301,38 @@ impl Role {
             Self::Worker => "worker",
             Self::Manager => "manager",
         }
+    }
+}
+
+impl TaskState {
+    /// Whether the task has ended (`COMPLETE` and beyond): it holds no address, port or resources any more.
+    pub fn is_final(self) -> bool {
+        self > Self::Running
+    }
+
+    /// The state in lower case, as the API says it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::New => "new",
+            Self::Pending => "pending",
+            Self::Assigned => "assigned",
+            Self::Accepted => "accepted",
+            Self::Preparing => "preparing",
+            Self::Ready => "ready",
+            Self::Starting => "starting",
+            Self::Running => "running",
+            Self::Complete => "complete",
+            Self::Shutdown => "shutdown",
+            Self::Failed => "failed",
+            Self::Rejected => "rejected",
+            Self::Remove => "remove",
+            Self::Orphaned => "orphaned",
+        }
+    }
+}
+
+impl std::fmt::Display for TaskState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.as_str())
     }
 }

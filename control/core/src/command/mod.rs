@@ -1,0 +1,17 @@
+//! From a user's request to a transaction, or to a refusal with a reason. Whatever the new objects need
+//! (addresses, ports, numbers) is allocated in the same transaction.
+//!
+//! These functions read one state of the store; when the store has moved on by the time the transaction
+//! is applied, [`crate::store::Store::apply`] answers with a conflict and the caller asks again.
+
+mod cluster;
+mod network;
+mod node;
+mod refusal;
+mod service;
+
+pub use cluster::{InitCluster, UpdateCluster, init_cluster, update_cluster};
+pub use network::{create_network, remove_network};
+pub use node::{JoinNode, join_node, remove_node, update_node};
+pub use refusal::{PortUsage, Refusal, RefusalKind};
+pub use service::{create_service, remove_service, update_service};

@@ -1,0 +1,227 @@
+//! Why a request is refused: the field, the reason, and the words that docker's users know.
+
+use crate::id::{NodeId, ServiceId};
+use crate::port::{Port, Protocol};
+use crate::store::{Kind, LookupError};
+
+/// What sort of refusal it is; the API gives each a status of its own. The list is closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RefusalKind {
+    /// What the request names is not there.
+    NotFound,
+    /// What the request names could be several objects.
+    Ambiguous,
+    /// What the request wants to make is there already.
+    AlreadyExists,
+    /// The object was changed since the request's author read it.
+    OutOfSequence,
+    /// The request itself is wrong, whatever the cluster's state.
+    InvalidArgument,
+    /// The request is right but the cluster's state forbids it.
+    FailedPrecondition,
+    /// Nothing is left of what the request needs (addresses, ports, numbers).
+    Exhausted,
+    /// meshd cannot do this.
+    NotAvailable,
+}
+
+/// Why a request is refused. `Display` is the message for the user.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// An object named in the request is missing or ambiguous.
+    #[error(transparent)]
+    Lookup(#[from] LookupError),
+    /// There is no cluster yet.
+    #[error("this cluster has not been initialized")]
+    NoCluster,
+    /// There is a cluster already.
+    #[error("this node is already part of a cluster")]
+    AlreadyInitialized,
+    /// The name is taken.
+    #[error("name conflicts with an existing object: {kind} {name} already exists")]
+    NameTaken {
+        /// Kind of object.
+        kind: Kind,
+        /// The name.
+        name: String,
+    },
+    /// The object was changed since it was read.
+    #[error("update out of sequence")]
+    OutOfSequence,
+    /// A field's value is wrong.
+    #[error("invalid {field}: {reason}")]
+    Invalid {
+        /// Path of the field (`labels`, `task.container.env[2]`).
+        field: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The task of a running service would change.
+    #[error("changing the task of a running service ({field}) is not available: remove and create it")]
+    TaskChange {
+        /// The field that differs.
+        field: &'static str,
+    },
+    /// meshd cannot do this.
+    #[error("{what} is not available")]
+    NotAvailable {
+        /// What was asked for.
+        what: &'static str,
+    },
+    /// A published port belongs to another service.
+    #[error("port '{port}' is already in use by service '{name}' ({service}) as {usage}")]
+    PortTaken {
+        /// The port.
+        port: Port,
+        /// Name of the service that has it.
+        name: String,
+        /// Its id.
+        service: ServiceId,
+        /// How it has it.
+        usage: PortUsage,
+    },
+    /// A published port belongs to the mesh itself.
+    #[error("port {port}/{protocol} is reserved for {purpose}")]
+    PortReserved {
+        /// The port.
+        port: Port,
+        /// Its protocol.
+        protocol: Protocol,
+        /// What the mesh does with it.
+        purpose: &'static str,
+    },
+    /// A process of a node listens on a published port.
+    #[error("port {port}/{protocol} is in use by a process on node {hostname} ({node})")]
+    PortListening {
+        /// The port.
+        port: Port,
+        /// Its protocol.
+        protocol: Protocol,
+        /// Host name of the node.
+        hostname: String,
+        /// Its id.
+        node: NodeId,
+    },
+    /// No dynamic port is free.
+    #[error("no published port is free in {first}-{last} for protocol {protocol}", first = crate::port::DYNAMIC_PORTS.start(), last = crate::port::DYNAMIC_PORTS.end())]
+    PortsExhausted {
+        /// The protocol.
+        protocol: Protocol,
+    },
+    /// A subnet has no free address.
+    #[error("could not find an available IP in network {network} ({subnet})")]
+    AddressesExhausted {
+        /// Name of the network.
+        network: String,
+        /// Its subnet.
+        subnet: ipnet::IpNet,
+    },
+    /// The address pool has no subnet left that is clear of everything.
+    #[error(
+        "could not find an available, non-overlapping IPv4 address pool among the defaults to assign to the network"
+    )]
+    PoolExhausted,
+    /// A number space (VNIs, endpoint ids) is used up.
+    #[error("all {what} of this cluster have been given")]
+    NumbersExhausted {
+        /// Which numbers.
+        what: &'static str,
+    },
+    /// Two networks of one service overlap.
+    #[error(
+        "network {first} ({first_subnet}) and network {second} ({second_subnet}) overlap: a service cannot join both"
+    )]
+    NetworksOverlap {
+        /// Name of the one.
+        first: String,
+        /// Its subnet.
+        first_subnet: ipnet::IpNet,
+        /// Name of the other.
+        second: String,
+        /// Its subnet.
+        second_subnet: ipnet::IpNet,
+    },
+    /// A subnet overlaps a network that a node is on.
+    #[error("subnet {subnet} overlaps {route}, which node {hostname} is on")]
+    SubnetOnNode {
+        /// The subnet.
+        subnet: ipnet::IpNet,
+        /// The node's network.
+        route: ipnet::IpNet,
+        /// Host name of the node.
+        hostname: String,
+    },
+    /// A network is in use.
+    #[error("network {network} is in use by {user}")]
+    NetworkInUse {
+        /// Name of the network.
+        network: String,
+        /// `service NAME` or `task NAME`.
+        user: String,
+    },
+    /// A node is not down.
+    #[error("node {node} is not down and can't be removed")]
+    NodeNotDown {
+        /// The node.
+        node: NodeId,
+    },
+    /// A node is a manager.
+    #[error(
+        "node {node} is a cluster manager and is a member of the raft cluster. It must be demoted to worker before removal"
+    )]
+    NodeIsManager {
+        /// The node.
+        node: NodeId,
+    },
+}
+
+/// How a service has a port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PortUsage {
+    /// On every node.
+    Ingress,
+    /// On the nodes of its tasks.
+    Host,
+}
+
+impl std::fmt::Display for PortUsage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Ingress => "an ingress port",
+            Self::Host => "a host-published port",
+        })
+    }
+}
+
+impl Refusal {
+    /// What sort of refusal it is.
+    pub fn kind(&self) -> RefusalKind {
+        match self {
+            Self::Lookup(LookupError::NotFound { .. }) => RefusalKind::NotFound,
+            Self::Lookup(LookupError::Ambiguous { .. }) => RefusalKind::Ambiguous,
+            Self::NameTaken { .. } => RefusalKind::AlreadyExists,
+            Self::OutOfSequence => RefusalKind::OutOfSequence,
+            Self::Invalid { .. } => RefusalKind::InvalidArgument,
+            Self::NoCluster
+            | Self::AlreadyInitialized
+            | Self::PortTaken { .. }
+            | Self::PortReserved { .. }
+            | Self::PortListening { .. }
+            | Self::NetworksOverlap { .. }
+            | Self::SubnetOnNode { .. }
+            | Self::NetworkInUse { .. }
+            | Self::NodeNotDown { .. }
+            | Self::NodeIsManager { .. } => RefusalKind::FailedPrecondition,
+            Self::PortsExhausted { .. }
+            | Self::AddressesExhausted { .. }
+            | Self::PoolExhausted
+            | Self::NumbersExhausted { .. } => RefusalKind::Exhausted,
+            Self::TaskChange { .. } | Self::NotAvailable { .. } => RefusalKind::NotAvailable,
+        }
+    }
+
+    /// A field's value is wrong.
+    pub(crate) fn invalid(field: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self::Invalid { field: field.into(), reason: reason.into() }
+    }
+}
