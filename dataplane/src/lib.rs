@@ -7,5 +7,6 @@
 pub mod desired;
 pub mod netlink;
 pub mod netns;
+pub mod object;
 pub mod sysctl;
 pub mod tcx;
