@@ -44,7 +44,7 @@ sim: setup ## the deterministic simulation: SEEDS=n seeds, or SEED=k alone
 lint: setup ## formatting, clippy, and cargo deny where it is installed
 	@cargo fmt --all --check
 	@cargo clippy --release --locked --workspace --all-targets --quiet -- -D warnings
-	@if command -v cargo-deny >/dev/null; then cargo deny --offline --log-level error check bans licenses sources; \
+	@if command -v cargo-deny >/dev/null; then cargo deny --log-level error check bans licenses sources; \
 	    else echo 'lint: cargo-deny is not installed, skipped (cargo install cargo-deny)'; fi
 
 .PHONY: clean

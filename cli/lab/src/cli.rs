@@ -200,10 +200,10 @@ async fn apply_fault(layout: &Layout, verb: FaultVerb) -> Result<(), LabError> {
         FaultVerb::Crash { node } => fault::crash(layout, node).await,
         FaultVerb::Freeze { node } => fault::freeze(layout, node).await,
         FaultVerb::Start { node } => fault::start(layout, node).await,
-        FaultVerb::Isolate { node } => fault::partition(layout, &[node], None).await,
-        FaultVerb::Partition { node, others } => fault::partition(layout, &[node], Some(&others)).await,
+        FaultVerb::Isolate { node } => fault::partition(layout, node, None).await,
+        FaultVerb::Partition { node, others } => fault::partition(layout, node, Some(&others)).await,
         FaultVerb::Loss { node, share } => fault::loss(layout, node, share).await,
-        FaultVerb::Heal => fault::heal(layout),
+        FaultVerb::Heal => fault::heal(layout).await,
     }
 }
 

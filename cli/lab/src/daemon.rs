@@ -23,7 +23,7 @@ const START_DEADLINE: Duration = Duration::from_secs(30);
 /// What /proc tells of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ProcessStat {
-    /// State letter (proc_pid_stat(5)).
+    /// State letter, as `proc_pid_stat`(5) lists them.
     pub state: char,
     /// Start time in clock ticks since boot.
     pub started: u64,

@@ -61,7 +61,7 @@ fn unmount_all(dir: &Path) -> Vec<String> {
 fn remove_dir(dir: &Path, left: &mut Vec<String>) {
     match fs::remove_dir_all(dir) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            left.push(format!("{}: {error}", dir.display()))
+            left.push(format!("{}: {error}", dir.display()));
         }
         _ => {}
     }

@@ -14,7 +14,8 @@ use crate::space::Space;
 /// The bridge's name in the fabric's namespace.
 const BRIDGE: &str = "fabric";
 
-fn failed<E: std::fmt::Display>(what: impl Into<String>) -> impl FnOnce(E) -> LabError {
+/// Wraps an error of the fabric with what was tried.
+pub(crate) fn failed<E: std::fmt::Display>(what: impl Into<String>) -> impl FnOnce(E) -> LabError {
     let what = what.into();
     move |error| LabError::Fabric { what, reason: error.to_string() }
 }

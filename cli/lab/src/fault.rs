@@ -101,68 +101,59 @@ pub async fn start(layout: &Layout, node: NodeName) -> Result<(), LabError> {
         NodeState::Crashed => up::boot(layout, record, mtu, &runtime).await?,
     }
     record.fault = Fault::None;
-    state.save(layout)
+    state.save(layout)?;
+    // A node that was crashed has a new port, which the rules do not know yet.
+    if state.rules.is_empty() { Ok(()) } else { filter::sync(layout, &state.rules).await }
 }
 
-/// Cuts `cut` off from every member that is not in it: from the others of `from`, or from everybody.
-pub async fn partition(layout: &Layout, cut: &[NodeName], from: Option<&[NodeName]>) -> Result<(), LabError> {
-    let members = members(&LabState::load(layout)?);
-    check_nodes(layout, cut.iter().chain(from.unwrap_or_default()))?;
-    let is_cut = |member: &Member| cut.iter().any(|node| Member::Node(*node) == *member);
-    let others: Vec<Member> = match from {
+/// Cuts `cut` off from `from`, or from every other member.
+pub async fn partition(layout: &Layout, cut: NodeName, from: Option<&[NodeName]>) -> Result<(), LabError> {
+    let state = LabState::load(layout)?;
+    let others = match from {
         Some(nodes) => nodes.iter().map(|node| Member::Node(*node)).collect(),
-        None => members.iter().copied().filter(|member| !is_cut(member)).collect(),
+        None => everybody(&state),
     };
-    let mut rules = Vec::new();
-    for node in cut {
-        for other in others.iter().filter(|member| !is_cut(member)) {
-            rules.push(filter::Rule { from: Member::Node(*node), to: *other, loss_permille: 1000 });
-            rules.push(filter::Rule { from: *other, to: Member::Node(*node), loss_permille: 1000 });
-        }
-    }
-    filter::add(layout, &members, &rules).await
+    lose(layout, state, cut, &others, mesh_abi::net::FABRIC_CUT).await
 }
 
 /// Loses this share of the packets to and from a node.
 pub async fn loss(layout: &Layout, node: NodeName, permille: u32) -> Result<(), LabError> {
-    let members = members(&LabState::load(layout)?);
-    check_nodes(layout, std::iter::once(&node))?;
-    let own = Member::Node(node);
-    let rules: Vec<filter::Rule> = members
-        .iter()
-        .filter(|other| **other != own)
-        .flat_map(|other| {
-            [(own, *other), (*other, own)].map(|(from, to)| filter::Rule {
-                from,
-                to,
-                loss_permille: permille,
-            })
-        })
-        .collect();
-    filter::add(layout, &members, &rules).await
+    let state = LabState::load(layout)?;
+    let others = everybody(&state);
+    lose(layout, state, node, &others, permille).await
 }
 
 /// Undoes every isolation, partition and loss.
-pub fn heal(layout: &Layout) -> Result<(), LabError> {
-    LabState::load(layout)?;
-    filter::remove(layout)
-}
-
-fn members(state: &LabState) -> Vec<Member> {
-    let crashed = |record: &&NodeRecord| record.state() != NodeState::Crashed;
-    state
-        .nodes
-        .iter()
-        .filter(crashed)
-        .map(|record| Member::Node(record.name))
-        .chain([Member::Client])
-        .collect()
-}
-
-fn check_nodes<'a>(layout: &Layout, nodes: impl Iterator<Item = &'a NodeName>) -> Result<(), LabError> {
+pub async fn heal(layout: &Layout) -> Result<(), LabError> {
     let mut state = LabState::load(layout)?;
-    for node in nodes {
-        state.node(layout, *node)?;
+    state.rules.clear();
+    filter::sync(layout, &state.rules).await?;
+    state.save(layout)
+}
+
+fn everybody(state: &LabState) -> Vec<Member> {
+    state.nodes.iter().map(|record| Member::Node(record.name)).chain([Member::Client]).collect()
+}
+
+/// Adds the rules between `node` and `others`, both ways; a later rule replaces an earlier one.
+async fn lose(
+    layout: &Layout,
+    mut state: LabState,
+    node: NodeName,
+    others: &[Member],
+    loss_permille: u32,
+) -> Result<(), LabError> {
+    state.node(layout, node)?;
+    let own = Member::Node(node);
+    for other in others.iter().copied().filter(|other| *other != own) {
+        if let Member::Node(name) = other {
+            state.node(layout, name)?;
+        }
+        for (from, to) in [(own, other), (other, own)] {
+            state.rules.retain(|rule| (rule.from, rule.to) != (from, to));
+            state.rules.push(filter::Rule { from, to, loss_permille });
+        }
     }
-    Ok(())
+    filter::sync(layout, &state.rules).await?;
+    state.save(layout)
 }

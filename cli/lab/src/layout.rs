@@ -119,7 +119,8 @@ impl fmt::Display for NodeName {
 }
 
 /// Whatever hangs on the fabric: a node or the client.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub enum Member {
     /// A node.
     Node(NodeName),
@@ -142,6 +143,19 @@ impl FromStr for Member {
 
     fn from_str(text: &str) -> Result<Self, NameError> {
         if text == "client" { Ok(Self::Client) } else { text.parse().map(Self::Node) }
+    }
+}
+
+impl TryFrom<String> for Member {
+    type Error = NameError;
+    fn try_from(text: String) -> Result<Self, NameError> {
+        text.parse()
+    }
+}
+
+impl From<Member> for String {
+    fn from(member: Member) -> Self {
+        member.to_string()
     }
 }
 

@@ -6,6 +6,7 @@ use std::io::ErrorKind;
 use serde::{Deserialize, Serialize};
 
 use crate::error::LabError;
+use crate::filter::Rule;
 use crate::layout::{Layout, NodeName};
 
 /// What of a lab is up.
@@ -17,6 +18,8 @@ pub struct LabState {
     pub runtime: String,
     /// The nodes, in order.
     pub nodes: Vec<NodeRecord>,
+    /// What the fabric loses.
+    pub rules: Vec<Rule>,
 }
 
 /// One node of a lab.

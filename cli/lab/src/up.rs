@@ -74,7 +74,8 @@ async fn make(layout: &Layout, options: &Options, terminal: &mut dyn Terminal) -
     Space::at(layout.space(Member::Client)).create("client", None)?;
     fabric::connect(layout, Member::Client, options.mtu).await?;
 
-    let mut state = LabState { mtu: options.mtu, runtime: options.runtime.clone(), nodes: Vec::new() };
+    let mut state =
+        LabState { mtu: options.mtu, runtime: options.runtime.clone(), nodes: Vec::new(), rules: Vec::new() };
     for name in (1..=options.nodes).filter_map(NodeName::numbered) {
         let manager = state.nodes.len() < usize::from(options.managers);
         let mut record = NodeRecord { name, manager, fault: Fault::None, pid: 0, started: 0 };

@@ -1,0 +1,14 @@
+//! Whole clusters on this machine: real meshd, real namespaces, real packets. Each test brings up a lab of its
+//! own and takes it down; all need root.
+
+mod bad_input;
+mod crash;
+mod harness;
+mod ingress;
+mod isolation;
+mod names;
+mod path;
+mod ports;
+mod restart;
+mod traffic;
+mod vip;
