@@ -1,1 +1,26 @@
-//! Under construction in this commit.
+//! Raft among the managers: the replicated store of [`mesh_core`] on the raft crate and a redb file.
+//!
+//! From the inside out: [`node`] is raft without I/O, [`replica`] a node with the store its log makes,
+//! [`disk`] what must outlive the process, and [`Raft`] the handle that the daemon holds, behind which one
+//! thread owns all of it. Nothing here knows what a transaction means, nor how messages reach a peer
+//! ([`Transport`]).
+//!
+//! Invariants: nothing is acknowledged, nor promised to a peer, before it is durable here; an
+//! acknowledgement finds its proposal by id; a linearizable read asks a quorum, never a lease.
+
+pub mod disk;
+pub mod envelope;
+mod log;
+mod logger;
+pub mod node;
+pub mod replica;
+mod shell;
+#[cfg(test)]
+mod testing;
+pub mod wire;
+
+pub use log::Position;
+pub use replica::Committed;
+pub use shell::{
+    Alarm, NoPeers, OpenError, ProposeError, Raft, RaftConfig, ReadError, Role, RoleState, Transport,
+};
