@@ -8,6 +8,7 @@
 //! [`store`] (the replicated state machine) → [`leader`] (allocator, orchestrators, scheduler, dispatcher)
 //! → [`assignment`] (what one node gets).
 
+mod allocate;
 pub mod assignment;
 pub mod command;
 pub mod constraint;

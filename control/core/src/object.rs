@@ -31,6 +31,12 @@ pub struct EndpointId(pub u32);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Vni(pub u32);
 
+/// The largest VNI that networks get; the ones above are the dataplane's own.
+pub const VNI_MAX: Vni = Vni(0x00ff_ff00);
+
+/// The smallest VNI that networks get; Swarm begins there too.
+pub const VNI_MIN: Vni = Vni(4096);
+
 /// The cluster itself; there is exactly one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cluster {
@@ -334,5 +340,12 @@ impl TaskState {
 impl std::fmt::Display for TaskState {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.pad(self.as_str())
+    }
+}
+
+impl Service {
+    /// Whether it publishes a port through the routing mesh, so that its tasks join the ingress network.
+    pub fn publishes_ingress(&self) -> bool {
+        self.endpoint.ports.iter().any(|port| port.mode == PublishMode::Ingress)
     }
 }

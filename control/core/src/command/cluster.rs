@@ -1,10 +1,14 @@
 //! Making a cluster and changing its settings.
 
-use super::node::JoinNode;
+use std::sync::Arc;
+
+use super::node::{JoinNode, new_node};
 use super::refusal::Refusal;
+use super::{network, validate};
 use crate::id::{ClusterId, Entropy};
+use crate::object::{Cluster, Meta, VNI_MIN};
 use crate::spec::ClusterSpec;
-use crate::store::{Store, Transaction};
+use crate::store::{Store, Transaction, Write};
 use crate::time::Timestamp;
 
 /// What a new cluster begins with.
@@ -44,12 +48,57 @@ pub fn init_cluster(
     now: Timestamp,
     entropy: &mut dyn Entropy,
 ) -> Result<Transaction, Refusal> {
-    let _ = (store, request, now, entropy);
-    Err(Refusal::NotAvailable { what: "init_cluster" })
+    if store.cluster().is_some() {
+        return Err(Refusal::AlreadyInitialized);
+    }
+    validate::cluster(&request.spec)?;
+    let node = new_node(request.node)?;
+    let ingress = network::ingress(&request.spec, &node.description, entropy)?;
+    let cluster = Cluster {
+        id: request.id,
+        meta: Meta::default(),
+        spec: request.spec,
+        root_ca: request.root_ca,
+        worker_token: request.worker_token,
+        manager_token: request.manager_token,
+        next_endpoint: 1,
+        next_vni: VNI_MIN.0,
+    };
+    let writes =
+        vec![Write::create(cluster.into()), Write::create(node.into()), Write::create(ingress.into())];
+    Ok(Transaction { at: now, writes })
 }
 
 /// Changes the cluster's settings or its tokens.
 pub fn update_cluster(store: &Store, request: UpdateCluster, now: Timestamp) -> Result<Transaction, Refusal> {
-    let _ = (store, request, now);
-    Err(Refusal::NotAvailable { what: "update_cluster" })
+    let mut cluster = Cluster::clone(current(store)?);
+    if cluster.meta.version != request.version {
+        return Err(Refusal::OutOfSequence);
+    }
+    if let Some(spec) = request.spec {
+        validate::cluster(&spec)?;
+        refuse_fixed(&cluster.spec, &spec)?;
+        cluster.spec = spec;
+    }
+    cluster.worker_token = request.worker_token.unwrap_or(cluster.worker_token);
+    cluster.manager_token = request.manager_token.unwrap_or(cluster.manager_token);
+    Ok(Transaction { at: now, writes: vec![Write::update(cluster.into())] })
+}
+
+/// Settings that networks and nodes already rest on are made at init and stay.
+fn refuse_fixed(old: &ClusterSpec, new: &ClusterSpec) -> Result<(), Refusal> {
+    let fixed = [
+        ("default address pool", old.default_address_pool == new.default_address_pool),
+        ("default address pool mask length", old.subnet_prefix_len == new.subnet_prefix_len),
+        ("data path port", old.data_path_port == new.data_path_port),
+    ];
+    match fixed.iter().find(|(_, same)| !same) {
+        Some((field, _)) => Err(Refusal::invalid(*field, "can only be set when the cluster is made")),
+        None => Ok(()),
+    }
+}
+
+/// The cluster, which every other command needs.
+pub(super) fn current(store: &Store) -> Result<&Arc<Cluster>, Refusal> {
+    store.cluster().ok_or(Refusal::NoCluster)
 }

@@ -9,9 +9,14 @@ mod network;
 mod node;
 mod refusal;
 mod service;
+mod validate;
 
 pub use cluster::{InitCluster, UpdateCluster, init_cluster, update_cluster};
 pub use network::{create_network, remove_network};
 pub use node::{JoinNode, join_node, remove_node, update_node};
 pub use refusal::{PortUsage, Refusal, RefusalKind};
-pub use service::{create_service, remove_service, update_service};
+pub use service::{create_service, remove_service, scale_service, update_service};
+pub use validate::{
+    ALIASES_MAX, CONSTRAINTS_MAX, LABELS_BYTES_MAX, LABELS_MAX, NETWORKS_MAX, PORTS_MAX, REPLICAS_MAX,
+    WORDS_BYTES_MAX, WORDS_MAX,
+};

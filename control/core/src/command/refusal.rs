@@ -45,6 +45,12 @@ pub enum Refusal {
         /// The name.
         name: String,
     },
+    /// There is an ingress network already.
+    #[error("ingress network ({name}) is already present")]
+    IngressPresent {
+        /// Its name.
+        name: String,
+    },
     /// The object was changed since it was read.
     #[error("update out of sequence")]
     OutOfSequence,
@@ -159,6 +165,9 @@ pub enum Refusal {
         /// `service NAME` or `task NAME`.
         user: String,
     },
+    /// A service publishes a port and there is no ingress network.
+    #[error("service needs ingress network, but no ingress network is present")]
+    NoIngress,
     /// A node is not down.
     #[error("node {node} is not down and can't be removed")]
     NodeNotDown {
@@ -199,7 +208,7 @@ impl Refusal {
         match self {
             Self::Lookup(LookupError::NotFound { .. }) => RefusalKind::NotFound,
             Self::Lookup(LookupError::Ambiguous { .. }) => RefusalKind::Ambiguous,
-            Self::NameTaken { .. } => RefusalKind::AlreadyExists,
+            Self::NameTaken { .. } | Self::IngressPresent { .. } => RefusalKind::AlreadyExists,
             Self::OutOfSequence => RefusalKind::OutOfSequence,
             Self::Invalid { .. } => RefusalKind::InvalidArgument,
             Self::NoCluster
@@ -210,6 +219,7 @@ impl Refusal {
             | Self::NetworksOverlap { .. }
             | Self::SubnetOnNode { .. }
             | Self::NetworkInUse { .. }
+            | Self::NoIngress
             | Self::NodeNotDown { .. }
             | Self::NodeIsManager { .. } => RefusalKind::FailedPrecondition,
             Self::PortsExhausted { .. }

@@ -5,6 +5,8 @@
 //! published ports belong to one object at a time; VNIs and endpoint ids are never given twice; a task's
 //! states only move forward. Cloning costs nothing that grows: the maps share their nodes.
 
+mod apply;
+mod claims;
 mod lookup;
 mod read;
 mod snapshot;
@@ -43,25 +45,7 @@ pub struct Store {
     slots: OrdSet<(ServiceId, u32, TaskId)>,
     placed: OrdSet<(NodeId, TaskId)>,
     addresses: OrdMap<(NetworkId, IpAddr), Key>,
-    ports: OrdMap<(Port, Protocol), ServiceId>,
-}
-
-impl Store {
-    /// Applies log entry `index`. On a conflict nothing changes but [`Store::index`].
-    pub fn apply(&mut self, index: u64, transaction: &Transaction) -> Result<Vec<Change>, Conflict> {
-        self.index = index;
-        let _ = transaction;
-        Ok(Vec::new())
-    }
-
-    /// Repeats changes that another replica made at log entry `index`, without checking them again.
-    pub fn replay(&mut self, index: u64, changes: &[Change]) {
-        self.index = index;
-        let _ = changes;
-    }
-}
-
-/// The lowest and the highest address of either family.
-fn address_bounds() -> (IpAddr, IpAddr) {
-    (std::net::Ipv4Addr::UNSPECIFIED.into(), std::net::Ipv6Addr::from_bits(u128::MAX).into())
+    ingress_ports: OrdMap<(Port, Protocol), ServiceId>,
+    host_ports: OrdSet<(Port, Protocol, ServiceId)>,
+    ingress: Option<NetworkId>,
 }

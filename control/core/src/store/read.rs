@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{Key, Object, Store};
 use crate::id::{NetworkId, NodeId, ServiceId, TaskId};
-use crate::object::{Cluster, Network, Node, Service, Task};
+use crate::object::{Cluster, EndpointId, Network, Node, Service, Task};
 use crate::port::{Port, Protocol};
 
 impl Store {
@@ -37,6 +37,11 @@ impl Store {
     /// A task by id.
     pub fn task(&self, id: TaskId) -> Option<&Arc<Task>> {
         self.tasks.get(&id)
+    }
+
+    /// How many tasks there are, ended ones included.
+    pub fn task_count(&self) -> usize {
+        self.tasks.len()
     }
 
     /// Every node, by id.
@@ -71,7 +76,7 @@ impl Store {
 
     /// The routing mesh's network.
     pub fn ingress_network(&self) -> Option<&Arc<Network>> {
-        self.networks.values().find(|network| network.spec.ingress)
+        self.ingress.and_then(|id| self.networks.get(&id))
     }
 
     /// A service's tasks, by slot, then id.
@@ -98,10 +103,21 @@ impl Store {
         self.service_networks.range(range).filter_map(|(_, service)| self.services.get(service))
     }
 
-    /// The addresses in use in a network, in order, with the service (a VIP) or task that has each.
+    /// The addresses in use in a network, in order, with the service (a VIP), the task or the network (its
+    /// gateway) that has each.
     pub fn network_addresses(&self, network: NetworkId) -> impl Iterator<Item = (IpAddr, Key)> {
-        let (low, high) = crate::store::address_bounds();
-        self.addresses.range((network, low)..=(network, high)).map(|((_, address), owner)| (*address, *owner))
+        self.network_addresses_from(network, std::net::Ipv4Addr::UNSPECIFIED.into())
+    }
+
+    /// The addresses in use in a network from `first` on.
+    pub fn network_addresses_from(
+        &self,
+        network: NetworkId,
+        first: IpAddr,
+    ) -> impl Iterator<Item = (IpAddr, Key)> {
+        let last = std::net::Ipv6Addr::from_bits(u128::MAX).into();
+        let range = (network, first)..=(network, last);
+        self.addresses.range(range).map(|((_, address), owner)| (*address, *owner))
     }
 
     /// Who has an address in a network.
@@ -115,8 +131,20 @@ impl Store {
     }
 
     /// The service that publishes a port through the routing mesh.
-    pub fn port_owner(&self, port: Port, protocol: Protocol) -> Option<&Arc<Service>> {
-        self.ports.get(&(port, protocol)).and_then(|id| self.services.get(id))
+    pub fn ingress_port_owner(&self, port: Port, protocol: Protocol) -> Option<&Arc<Service>> {
+        self.ingress_ports.get(&(port, protocol)).and_then(|id| self.services.get(id))
+    }
+
+    /// The services that publish a port on the nodes of their tasks.
+    pub fn host_port_owners(&self, port: Port, protocol: Protocol) -> impl Iterator<Item = &Arc<Service>> {
+        let range =
+            (port, protocol, ServiceId::from_bits(0))..=(port, protocol, ServiceId::from_bits(u128::MAX));
+        self.host_ports.range(range).filter_map(|(_, _, service)| self.services.get(service))
+    }
+
+    /// The endpoint id that is given next.
+    pub fn next_endpoint(&self) -> EndpointId {
+        EndpointId(self.cluster.as_ref().map_or(1, |cluster| cluster.next_endpoint.max(1)))
     }
 
     /// An object of any kind.

@@ -178,6 +178,9 @@ pub enum Claim {
     /// An address in a network.
     #[error("address {1} in network {0}")]
     Address(NetworkId, std::net::IpAddr),
+    /// Being the routing mesh's network.
+    #[error("the part of the ingress network")]
+    Ingress,
     /// A VXLAN network identifier.
     #[error("VNI {0}")]
     Vni(u32),
@@ -247,6 +250,19 @@ pub(super) fn decode<T: serde::de::DeserializeOwned>(
     if rest.is_empty() { Ok(value) } else { Err(damaged(&"bytes left over")) }
 }
 
+impl Write {
+    /// Makes an object.
+    pub fn create(object: Object) -> Self {
+        Self::Put { object, expect: Expect::New }
+    }
+
+    /// Replaces an object that was read at the version it carries.
+    pub fn update(object: Object) -> Self {
+        let expect = Expect::Version(object.meta().version);
+        Self::Put { object, expect }
+    }
+}
+
 impl Object {
     /// The object's key.
     pub fn key(&self) -> Key {
@@ -296,5 +312,35 @@ impl std::fmt::Display for Key {
             Self::Service(id) => write!(f, "service {id}"),
             Self::Task(id) => write!(f, "task {id}"),
         }
+    }
+}
+
+impl From<Cluster> for Object {
+    fn from(object: Cluster) -> Self {
+        Self::Cluster(Arc::new(object))
+    }
+}
+
+impl From<Node> for Object {
+    fn from(object: Node) -> Self {
+        Self::Node(Arc::new(object))
+    }
+}
+
+impl From<Network> for Object {
+    fn from(object: Network) -> Self {
+        Self::Network(Arc::new(object))
+    }
+}
+
+impl From<Service> for Object {
+    fn from(object: Service) -> Self {
+        Self::Service(Arc::new(object))
+    }
+}
+
+impl From<Task> for Object {
+    fn from(object: Task) -> Self {
+        Self::Task(Arc::new(object))
     }
 }
