@@ -78,6 +78,9 @@ pub enum RuntimeError {
         /// How long was waited.
         seconds: u64,
     },
+    /// The daemon is ending.
+    #[error("the runtime is shutting down")]
+    ShuttingDown,
     /// Some of a task's things could not be removed; the rest was.
     #[error("removing task {task}: {}", errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     Cleanup {

@@ -6,9 +6,15 @@
 //!
 //! This crate knows nothing of services, nodes or addresses; it never talks to the cluster.
 
+mod cgroup;
 pub mod error;
+pub mod image;
 pub mod native;
+mod process;
+mod sandbox;
 pub mod shim;
+mod state;
+mod sys;
 pub mod task;
 pub mod whoami;
 

@@ -1,14 +1,35 @@
 //! The native runtime: each task a process of this host in namespaces and a cgroup of its own.
+//!
+//! What is known of a task is on disk ([`crate::state`]) before anything is done, so a daemon that is killed
+//! at any moment finds it again; what it finds half-made it removes. A task's shim ([`crate::shim`]) is its
+//! parent; the daemon waits for the shim by a pidfd, its own child or not, and never polls.
 
+mod netns;
+mod place;
+mod spawn;
+mod watch;
+
+use std::collections::{BTreeSet, HashMap};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::process::Stdio;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use mesh_core::id::TaskId;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch as state};
+use tokio::time::timeout;
 
+use self::place::{KILL_LIMIT, Places};
+use self::watch::Watcher;
 use crate::error::RuntimeError;
-use crate::task::{Found, Prepared, RuntimeEvent, TaskLaunch};
+use crate::state::{Exit, Record};
+use crate::sys;
+use crate::task::{Found, Prepared, RunState, RuntimeEvent, TaskLaunch};
+
+/// Events that may wait for a slow reader before tasks' watchers wait for it.
+const EVENTS_WAITING: usize = 256;
+/// Exit status of a task whose real one nobody saw: it was killed.
+const KILLED: i32 = 128 + nix::libc::SIGKILL;
 
 /// Where the runtime keeps things.
 #[derive(Debug, Clone)]
@@ -38,52 +59,277 @@ pub struct ExecStdio {
     pub stderr: Stdio,
 }
 
-/// The native runtime of one node; clones are the same runtime.
+/// The native runtime of one node; clones are the same runtime. Dropping the last leaves the tasks running.
 #[derive(Debug, Clone)]
 pub struct NativeRuntime {
-    inner: Arc<NativeConfig>,
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    config: NativeConfig,
+    places: Places,
+    tasks: Mutex<HashMap<TaskId, Arc<Entry>>>,
+    listeners: Mutex<Vec<mpsc::Sender<RuntimeEvent>>>,
+}
+
+/// One task.
+#[derive(Debug)]
+struct Entry {
+    record: Record,
+    state: state::Sender<RunState>,
+    /// Held while the task is started or removed.
+    busy: tokio::sync::Mutex<()>,
+    watcher: Mutex<Option<Watcher>>,
+}
+
+impl Entry {
+    fn new(record: Record, state: RunState) -> Arc<Self> {
+        let (state, _) = state::channel(state);
+        Arc::new(Self { record, state, busy: tokio::sync::Mutex::default(), watcher: Mutex::default() })
+    }
+
+    /// The exit status, once there is one.
+    async fn ended(&self) -> i32 {
+        let mut state = self.state.subscribe();
+        let ended = state.wait_for(|state| matches!(state, RunState::Exited { .. })).await;
+        match ended.as_deref() {
+            Ok(RunState::Exited { code }) => *code,
+            // The sender is this entry's own, so the channel is open.
+            _ => KILLED,
+        }
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Every critical section leaves the value whole.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Runs blocking work to its end, even if the caller stops waiting.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, RuntimeError> + Send + 'static,
+) -> Result<T, RuntimeError> {
+    finished(tokio::task::spawn_blocking(work)).await
+}
+
+/// Lets a spawned step go on when the caller stops waiting: a task half started would be nobody's.
+async fn finished<T>(step: tokio::task::JoinHandle<Result<T, RuntimeError>>) -> Result<T, RuntimeError> {
+    match step.await {
+        Ok(result) => result,
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        Err(_) => Err(RuntimeError::ShuttingDown),
+    }
 }
 
 impl NativeRuntime {
-    /// Opens the runtime: removes what an earlier daemon left half-made, adopts the tasks that run.
+    /// Opens the runtime: removes what an earlier daemon left half-made, adopts the tasks that run. A state
+    /// file that cannot be read is refused and left as it is.
     pub async fn open(config: NativeConfig) -> Result<Self, RuntimeError> {
-        Ok(Self { inner: Arc::new(config) })
+        let opened = config.clone();
+        let (places, found) = blocking(move || {
+            let places = Places::open(&opened)?;
+            let found = recover(&places)?;
+            Ok((places, found))
+        })
+        .await?;
+        let inner = Inner { config, places, tasks: Mutex::default(), listeners: Mutex::default() };
+        let runtime = Self { inner: Arc::new(inner) };
+        for (record, recovered) in found {
+            let id = record.launch.id;
+            let entry = Entry::new(record, recovered.state);
+            if let Some(shim) = recovered.shim {
+                Watcher::begin(&runtime.inner, id, &entry, shim)?;
+            }
+            locked(&runtime.inner.tasks).insert(id, entry);
+        }
+        Ok(runtime)
     }
 
     /// From now on, what happens to tasks. Subscribe before [`Self::adopt`] to miss nothing.
     pub fn events(&self) -> mpsc::Receiver<RuntimeEvent> {
-        mpsc::channel(256).1
+        let (sender, receiver) = mpsc::channel(EVENTS_WAITING);
+        locked(&self.inner.listeners).push(sender);
+        receiver
     }
 
     /// All tasks that the runtime has, with what became of them while no daemon watched.
     pub async fn adopt(&self) -> Vec<Found> {
-        Vec::new()
+        let tasks = locked(&self.inner.tasks);
+        let found = tasks.values().map(|entry| Found {
+            launch: entry.record.launch.clone(),
+            prepared: entry.record.prepared.clone(),
+            state: entry.state.borrow().clone(),
+        });
+        found.collect()
     }
 
-    /// Makes the task's network namespace, files and cgroup. Doing it again gives the same answer.
+    /// Makes the task's network namespace, files and cgroup. Doing it again gives the same answer; what fails
+    /// leaves nothing behind.
     pub async fn prepare(&self, launch: &TaskLaunch) -> Result<Prepared, RuntimeError> {
-        Err(RuntimeError::NoSuchTask { task: launch.id })
+        if let Some(entry) = locked(&self.inner.tasks).get(&launch.id) {
+            return Ok(entry.record.prepared.clone());
+        }
+        let (inner, launch) = (Arc::clone(&self.inner), launch.clone());
+        blocking(move || {
+            let made = inner.places.prepare(&launch);
+            let record = made.inspect_err(|_| {
+                if let Err(error) = inner.places.remove(launch.id) {
+                    tracing::warn!(task = %launch.id, %error, "cleaning up after a failed start");
+                }
+            })?;
+            let prepared = record.prepared.clone();
+            locked(&inner.tasks).insert(launch.id, Entry::new(record, RunState::Prepared));
+            Ok(prepared)
+        })
+        .await
     }
 
-    /// Starts the process of a prepared task; gives its process id on the node.
+    /// Starts the process of a prepared task; gives its process id on the node. After a failure the task is
+    /// prepared as before.
     pub async fn start(&self, task: &TaskId) -> Result<u32, RuntimeError> {
-        Err(RuntimeError::NoSuchTask { task: *task })
+        let (inner, entry, task) = (Arc::clone(&self.inner), self.entry(task)?, *task);
+        finished(tokio::spawn(async move {
+            let _busy = entry.busy.lock().await;
+            match &*entry.state.borrow() {
+                RunState::Prepared => {}
+                RunState::Running { .. } => return Err(wrong_state(task, "running", "prepared")),
+                RunState::Exited { .. } => return Err(wrong_state(task, "exited", "prepared")),
+            }
+            let (exe, dir) = (inner.config.exe.clone(), inner.places.dir(task));
+            let started = blocking(move || spawn::shim(&exe, &dir)).await?;
+            let pid = started.init.pid;
+            entry.state.send_replace(RunState::Running { pid });
+            Watcher::begin(&inner, task, &entry, started.shim)?;
+            Ok(pid)
+        }))
+        .await
     }
 
     /// Sends the stop signal, waits for the grace period, kills; gives the exit status once the task has no
     /// process any more, `None` for a task that was never started.
     pub async fn stop(&self, task: &TaskId) -> Result<Option<i32>, RuntimeError> {
-        Err(RuntimeError::NoSuchTask { task: *task })
+        let entry = self.entry(task)?;
+        match *entry.state.borrow() {
+            RunState::Prepared => return Ok(None),
+            RunState::Exited { code } => return Ok(Some(code)),
+            RunState::Running { .. } => {}
+        }
+        let launch = &entry.record.launch;
+        if let Some(pidfd) = self.init(*task)? {
+            sys::pidfd_signal(pidfd.as_fd(), launch.stop_signal)
+                .or_else(|error| if error.raw_os_error() == Some(nix::libc::ESRCH) { Ok(()) } else { Err(error) })
+                .map_err(RuntimeError::io("signal", format!("task {task}")))?;
+        }
+        if let Ok(code) = timeout(launch.stop_grace_period, entry.ended()).await {
+            return Ok(Some(code));
+        }
+        self.kill(*task, &entry).await.map(Some)
     }
 
     /// Removes everything the task has, killing it if it runs. A task that is not there is removed.
     pub async fn remove(&self, task: &TaskId) -> Result<(), RuntimeError> {
-        Err(RuntimeError::NoSuchTask { task: *task })
+        let (runtime, task) = (self.clone(), *task);
+        finished(tokio::spawn(async move {
+            let entry = locked(&runtime.inner.tasks).get(&task).cloned();
+            if let Some(entry) = &entry {
+                let _busy = entry.busy.lock().await;
+                if matches!(*entry.state.borrow(), RunState::Running { .. }) {
+                    runtime.kill(task, entry).await?;
+                }
+                locked(&runtime.inner.tasks).remove(&task);
+            }
+            let inner = Arc::clone(&runtime.inner);
+            blocking(move || inner.places.remove(task)).await
+        }))
+        .await
     }
 
     /// Runs `argv` inside the running task, with its user and environment; gives the exit status
-    /// (126 and 127 as a shell does for what cannot be run or found).
-    pub async fn exec(&self, task: &TaskId, _argv: &[String], _stdio: ExecStdio) -> Result<i32, RuntimeError> {
-        Err(RuntimeError::NoSuchTask { task: *task })
+    /// (126 and 127 as a shell does for what cannot be run or found). Dropping the future kills the command.
+    pub async fn exec(&self, task: &TaskId, argv: &[String], stdio: ExecStdio) -> Result<i32, RuntimeError> {
+        let entry = self.entry(task)?;
+        match *entry.state.borrow() {
+            RunState::Running { .. } => {}
+            RunState::Prepared => return Err(wrong_state(*task, "prepared", "running")),
+            RunState::Exited { .. } => return Err(wrong_state(*task, "exited", "running")),
+        }
+        spawn::exec(&self.inner.config.exe, &self.inner.places.dir(*task), argv, stdio).await
+    }
+
+    fn entry(&self, task: &TaskId) -> Result<Arc<Entry>, RuntimeError> {
+        let entry = locked(&self.inner.tasks).get(task).cloned();
+        entry.ok_or(RuntimeError::NoSuchTask { task: *task })
+    }
+
+    /// The task's first process, while it lives.
+    fn init(&self, task: TaskId) -> Result<Option<OwnedFd>, RuntimeError> {
+        let dir = self.inner.places.dir(task);
+        let Some(init) = dir.init()? else { return Ok(None) };
+        init.open().map_err(RuntimeError::io("open process of", dir.path()))
+    }
+
+    async fn kill(&self, task: TaskId, entry: &Entry) -> Result<i32, RuntimeError> {
+        let inner = Arc::clone(&self.inner);
+        blocking(move || inner.places.kill_cgroup(task)).await?;
+        let unkillable = |_| RuntimeError::Unkillable { task, seconds: KILL_LIMIT.as_secs() };
+        timeout(KILL_LIMIT, entry.ended()).await.map_err(unkillable)
+    }
+}
+
+fn wrong_state(task: TaskId, state: &'static str, needed: &'static str) -> RuntimeError {
+    RuntimeError::WrongState { task, state, needed }
+}
+
+/// A task as it was found on disk.
+struct Recovered {
+    state: RunState,
+    /// The shim to wait for, where one runs.
+    shim: Option<spawn::Shim>,
+}
+
+/// Looks at all that is on disk: tasks that are whole are given back, everything else is removed.
+fn recover(places: &Places) -> Result<Vec<(Record, Recovered)>, RuntimeError> {
+    let (mut found, mut layers) = (Vec::new(), BTreeSet::new());
+    for task in places.traces()? {
+        match places.dir(task).record()? {
+            Some(record) => {
+                layers.extend(record.image.layers.iter().cloned());
+                let recovered = recover_one(places, task)?;
+                found.push((record, recovered));
+            }
+            None => places.remove(task)?,
+        }
+    }
+    places.images.collect(&layers)?;
+    Ok(found)
+}
+
+fn recover_one(places: &Places, task: TaskId) -> Result<Recovered, RuntimeError> {
+    let dir = places.dir(task);
+    let ended = |code| Recovered { state: RunState::Exited { code }, shim: None };
+    let Some(mark) = dir.shim()? else {
+        return Ok(Recovered { state: RunState::Prepared, shim: None });
+    };
+    // In this order: a shim writes how the task ended before it ends itself.
+    let shim = mark.open().map_err(RuntimeError::io("open shim of", dir.path()))?;
+    if let Some(Exit { code }) = dir.exit()? {
+        return Ok(ended(code));
+    }
+    match (shim, dir.init()?) {
+        (Some(pidfd), Some(init)) => {
+            let shim = spawn::Shim { mark, pidfd };
+            Ok(Recovered { state: RunState::Running { pid: init.pid }, shim: Some(shim) })
+        }
+        // Killed, or stopped on its way by the end of the daemon that waited for it.
+        (shim, _) => {
+            if let Some(pidfd) = shim {
+                let killed = sys::pidfd_signal(pidfd.as_fd(), nix::libc::SIGKILL);
+                killed.map_err(RuntimeError::io("kill shim of", dir.path()))?;
+            }
+            places.kill_cgroup(task)?;
+            dir.write_exit(Exit { code: KILLED })?;
+            Ok(ended(KILLED))
+        }
     }
 }

@@ -1,0 +1,82 @@
+//! Starting the re-executions of [`crate::shim`].
+
+use std::io::{self, Read};
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use super::ExecStdio;
+use crate::error::RuntimeError;
+use crate::process::ProcessMark;
+use crate::state::{StartReport, TaskDir};
+
+/// A shim that runs.
+#[derive(Debug)]
+pub struct Shim {
+    /// Which process it is.
+    pub mark: ProcessMark,
+    /// Readable once it ended.
+    pub pidfd: OwnedFd,
+}
+
+/// A task that was started.
+#[derive(Debug)]
+pub struct Started {
+    /// Its first process.
+    pub init: ProcessMark,
+    /// Its shim.
+    pub shim: Shim,
+}
+
+/// Starts the task of this directory under a shim of its own; returns once its program runs. After a failure
+/// it can be started again.
+pub fn shim(exe: &Path, dir: &TaskDir) -> Result<Started, RuntimeError> {
+    let log = dir.file("shim.log");
+    let stderr = std::fs::File::create(&log).map_err(RuntimeError::io("make", &log))?;
+    let mut command = Command::new(exe);
+    command.args(["shim", "run"]).arg(dir.path()).env_clear().current_dir("/");
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(stderr);
+    let mut child = command.spawn().map_err(RuntimeError::io("run", exe))?;
+    match report(&mut child).map_err(RuntimeError::io("read the report of", exe))? {
+        Ok((init, mark)) => {
+            let opened = mark.open().map_err(RuntimeError::io("open shim of", dir.path()))?;
+            match opened {
+                Some(pidfd) => Ok(Started { init, shim: Shim { mark, pidfd } }),
+                // It is this process's child and nobody reaps it before the watcher does.
+                None => Err(RuntimeError::Start { reason: "the shim ended at once".to_owned() }),
+            }
+        }
+        Err(reason) => {
+            child.wait().map_err(RuntimeError::io("wait for", exe))?;
+            dir.forget_start()?;
+            let said = std::fs::read_to_string(&log).unwrap_or_default();
+            let reason = if reason.is_empty() { format!("the shim failed: {}", said.trim()) } else { reason };
+            Err(RuntimeError::Start { reason })
+        }
+    }
+}
+
+/// What the shim says; empty words when it ended without a report.
+fn report(child: &mut Child) -> io::Result<Result<(ProcessMark, ProcessMark), String>> {
+    let mut text = String::new();
+    if let Some(mut stdout) = child.stdout.take() {
+        stdout.read_to_string(&mut text)?;
+    }
+    if text.is_empty() {
+        return Ok(Err(String::new()));
+    }
+    match serde_json::from_str(&text)? {
+        StartReport::Started { init, shim } => Ok(Ok((init, shim))),
+        StartReport::Failed { reason } => Ok(Err(reason)),
+    }
+}
+
+/// Runs a command in the task of this directory.
+pub async fn exec(exe: &Path, dir: &TaskDir, argv: &[String], stdio: ExecStdio) -> Result<i32, RuntimeError> {
+    let mut command = tokio::process::Command::new(exe);
+    command.args(["shim", "exec"]).arg(dir.path()).arg("--").args(argv).env_clear().current_dir("/");
+    command.stdin(stdio.stdin).stdout(stdio.stdout).stderr(stdio.stderr).kill_on_drop(true);
+    let status = command.status().await.map_err(RuntimeError::io("run", exe))?;
+    let signal = std::os::unix::process::ExitStatusExt::signal(&status);
+    Ok(status.code().or_else(|| signal.map(|signal| 128 + signal)).unwrap_or(-1))
+}

@@ -1,0 +1,85 @@
+//! Processes that are remembered across a restart of the daemon: a process id alone may have been given to
+//! another process since.
+
+use std::io;
+use std::os::fd::OwnedFd;
+
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use serde::{Deserialize, Serialize};
+
+/// One process of this boot: its id and when it started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcessMark {
+    /// Process id in the namespace of the daemon.
+    pub pid: u32,
+    /// Start time in clock ticks since boot (proc(5), field 22 of `stat`).
+    pub start: u64,
+}
+
+impl ProcessMark {
+    /// The mark of the process that now has this id.
+    pub fn of(pid: u32) -> io::Result<Self> {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+        let start = start_time(&stat).ok_or_else(|| io::Error::other(format!("/proc/{pid}/stat: {stat:?}")))?;
+        Ok(Self { pid, start })
+    }
+
+    /// The calling process.
+    pub fn current() -> io::Result<Self> {
+        Self::of(std::process::id())
+    }
+
+    /// A pidfd of the process; `None` when it is gone, though another may have its id. A process that ended
+    /// and was not reaped is still there, its pidfd readable.
+    pub fn open(self) -> io::Result<Option<OwnedFd>> {
+        let Some(pid) = i32::try_from(self.pid).ok().and_then(Pid::from_raw) else { return Ok(None) };
+        let pidfd = match pidfd_open(pid, PidfdFlags::NONBLOCK) {
+            Ok(pidfd) => pidfd,
+            Err(rustix::io::Errno::SRCH) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        // Looked at after the descriptor was opened: from then on the id cannot change hands.
+        match Self::of(self.pid) {
+            Ok(mark) if mark == self => Ok(Some(pidfd)),
+            Ok(_) => Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+fn start_time(stat: &str) -> Option<u64> {
+    // The command name may hold spaces and parentheses; the last one ends it. Field 3 follows.
+    let (_, fields) = stat.rsplit_once(')')?;
+    fields.split_ascii_whitespace().nth(22 - 3)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn start_time_is_found_behind_any_command_name() {
+        let rest = "S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 4711 20 21";
+        for name in ["(sh)", "(a) b)", "(((", "( 1 2 3 )"] {
+            assert_eq!(start_time(&format!("77 {name}) {rest}")), Some(4711), "{name}");
+        }
+        assert_eq!(start_time("77 (sh) S 1"), None);
+    }
+
+    #[test]
+    fn another_process_with_the_same_id_is_not_taken_for_it() {
+        let own = ProcessMark::current().expect("own mark");
+        assert!(own.open().expect("open").is_some());
+        let earlier = ProcessMark { start: own.start + 1, ..own };
+        assert!(earlier.open().expect("open").is_none());
+    }
+
+    #[test]
+    fn a_process_that_ended_is_gone_once_reaped() {
+        let mut child = std::process::Command::new("/bin/true").spawn().expect("spawn");
+        let mark = ProcessMark::of(child.id()).expect("mark");
+        child.wait().expect("wait");
+        assert!(mark.open().expect("open").is_none());
+    }
+}
