@@ -193,11 +193,10 @@ impl Entry {
 
     fn answer(&self, kind: RecordType) -> Answer<'_> {
         let addresses = match kind {
-            RecordType::A => &self.v4,
             RecordType::AAAA => &self.v6,
             // RFC 8482: any one of the sets will do.
             RecordType::ANY if self.v4.is_empty() => &self.v6,
-            RecordType::ANY => &self.v4,
+            RecordType::A | RecordType::ANY => &self.v4,
             _ => return Answer::Empty,
         };
         match addresses.len() {

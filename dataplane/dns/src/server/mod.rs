@@ -130,7 +130,7 @@ async fn run(args: &Args) -> Result<(), ServerError> {
     let found = Predecessor::find(&args.control).await;
     let mut predecessor = found.map_err(io("end the running server"))?;
     let sockets = sockets(args, predecessor.as_mut()).await?;
-    let server = Server::start(sockets, &args.control, &args.state).await?;
+    let server = Server::start(sockets, &args.control, &args.state)?;
     if let Some(predecessor) = predecessor {
         predecessor.end().await.map_err(io("end the running server"))?;
     }
@@ -176,7 +176,8 @@ struct Server {
 }
 
 impl Server {
-    async fn start(sockets: Sockets, control: &Path, state: &Path) -> Result<Self, ServerError> {
+    /// Starts answering. Has to be called on the runtime.
+    fn start(sockets: Sockets, control: &Path, state: &Path) -> Result<Self, ServerError> {
         let shared = Arc::new(Shared::default());
         restore(&shared, state)?;
         let listen = sockets.address().map_err(io("read the listening address"))?;
@@ -225,10 +226,10 @@ impl Server {
         }
         self.control.abort();
         drop(self.control.await);
+        if let Err(error) = self.file.remove() {
+            tracing::warn!(%error, "the control socket is left behind");
+        }
         if end == End::Terminated {
-            if let Err(error) = self.file.remove() {
-                tracing::warn!(%error, "the control socket is left behind");
-            }
             self.saver.flush().await;
         }
     }

@@ -102,12 +102,13 @@ impl Shared {
             Step::Drop => Next::Drop,
             Step::Ask(request, upstreams) => {
                 let limit = transport.limit(&request);
-                self.from_cache(source, request, upstreams, limit, out)
+                self.recall(source, request, upstreams, limit, out)
             }
         }
     }
 
-    fn from_cache(
+    /// From the cache, or else admits the question to those that wait for upstreams.
+    fn recall(
         &self,
         source: IpAddr,
         request: Box<Request>,
