@@ -17,6 +17,8 @@ pub mod replica;
 mod shell;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod tests;
 pub mod wire;
 
 pub use log::Position;

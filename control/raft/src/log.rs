@@ -4,6 +4,7 @@
 //! [`crate::replica::Settings`]) to be held. The disk gets the same entries by [`crate::disk::Write`] first:
 //! nothing enters here that is not durable.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 
 use protobuf::Message as _;
@@ -30,6 +31,8 @@ pub(crate) struct Log {
     truncated: Position,
     entries: VecDeque<Entry>,
     bytes: usize,
+    /// A peer needs a newer snapshot than there is.
+    outdated: Cell<bool>,
 }
 
 impl Log {
@@ -47,6 +50,7 @@ impl Log {
             truncated: saved.truncated,
             entries: saved.entries.into(),
             bytes,
+            outdated: Cell::new(false),
         }
     }
 
@@ -56,6 +60,11 @@ impl Log {
 
     pub fn newest_snapshot(&self) -> &Snapshot {
         &self.snapshot
+    }
+
+    /// Whether a peer was refused the snapshot because it is too old for it.
+    pub fn wants_snapshot(&self) -> bool {
+        self.outdated.get()
     }
 
     /// Bytes of the entries that are kept.
@@ -94,6 +103,7 @@ impl Log {
     /// A snapshot of this node's own state; entries up to `truncate` are forgotten.
     pub fn checkpoint(&mut self, snapshot: Snapshot, truncate: Position) {
         self.snapshot = snapshot;
+        self.outdated.set(false);
         while self.entries.front().is_some_and(|first| first.index <= truncate.index) {
             self.bytes -= self.entries.pop_front().as_ref().map_or(0, size);
         }
@@ -112,6 +122,10 @@ impl Log {
     fn offset(&self, index: u64) -> usize {
         usize::try_from(index - self.first()).unwrap_or(usize::MAX)
     }
+}
+
+fn names(conf: &ConfState, peer: u64) -> bool {
+    [&conf.voters, &conf.learners, &conf.voters_outgoing].iter().any(|peers| peers.contains(&peer))
 }
 
 fn size(entry: &Entry) -> usize {
@@ -168,8 +182,11 @@ impl Storage for Log {
         Ok(self.last())
     }
 
-    fn snapshot(&self, request_index: u64, _to: u64) -> raft::Result<Snapshot> {
-        if self.snapshot.get_metadata().index < request_index {
+    fn snapshot(&self, request_index: u64, to: u64) -> raft::Result<Snapshot> {
+        let meta = self.snapshot.get_metadata();
+        // A peer refuses a snapshot of a time when it was no member.
+        if meta.index < request_index || !names(meta.get_conf_state(), to) {
+            self.outdated.set(true);
             return Err(StorageError::SnapshotTemporarilyUnavailable.into());
         }
         Ok(self.snapshot.clone())
@@ -188,6 +205,7 @@ mod tests {
         let mut snapshot = Snapshot::default();
         snapshot.mut_metadata().index = index;
         snapshot.mut_metadata().term = term;
+        snapshot.mut_metadata().mut_conf_state().set_voters(vec![1, 2]);
         snapshot
     }
 
@@ -231,7 +249,11 @@ mod tests {
         assert_eq!(log.term(3), Ok(2));
         assert_eq!(log.term(2), Err(StorageError::Compacted.into()));
         assert_eq!(log.snapshot(4, 2).map(|kept| kept.get_metadata().index), Ok(4));
-        assert_eq!(log.snapshot(5, 2), Err(StorageError::SnapshotTemporarilyUnavailable.into()));
+        assert!(!log.wants_snapshot());
+        for (index, peer) in [(5, 2), (4, 3)] {
+            assert_eq!(log.snapshot(index, peer), Err(StorageError::SnapshotTemporarilyUnavailable.into()));
+        }
+        assert!(log.wants_snapshot(), "a newer one is made for them");
     }
 
     #[test]

@@ -397,6 +397,11 @@ impl Node {
         Standing { role: raft.state, term: raft.term, leader }
     }
 
+    /// Whether a peer waits for a newer snapshot than there is.
+    pub fn wants_snapshot(&self) -> bool {
+        self.raw.store().wants_snapshot()
+    }
+
     /// Bytes of log entries in memory.
     pub fn log_bytes(&self) -> usize {
         self.raw.store().bytes()

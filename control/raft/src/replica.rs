@@ -261,7 +261,9 @@ impl Replica {
     fn checkpoint(&self) -> Result<Option<Write>, ReplicaError> {
         let Compaction { every, bytes, keep } = self.settings.compaction;
         let entries = self.state.applied.index - self.node.snapshot_position().index;
-        if entries < every && (entries <= keep || self.node.log_bytes() < bytes) {
+        let large = entries > keep && self.node.log_bytes() >= bytes;
+        let wanted = entries > 0 && self.node.wants_snapshot();
+        if entries < every && !large && !wanted {
             return Ok(None);
         }
         let data = self.state.store.to_snapshot();

@@ -152,9 +152,10 @@ fn rows(path: &Path, tried: &'static str, error: RowError) -> DiskError {
 }
 
 fn failed(path: &Path, tried: &'static str, error: redb::Error) -> DiskError {
+    use std::io::ErrorKind::{InvalidData, UnexpectedEof};
     match error {
-        redb::Error::Io(source) if source.kind() == std::io::ErrorKind::UnexpectedEof => {
-            DiskError::Corrupt { path: path.to_owned(), what: "it ends too early".to_owned() }
+        redb::Error::Io(source) if matches!(source.kind(), UnexpectedEof | InvalidData) => {
+            DiskError::Corrupt { path: path.to_owned(), what: source.to_string() }
         }
         redb::Error::Io(source) => DiskError::io(path, tried, source),
         redb::Error::DatabaseAlreadyOpen => DiskError::InUse { path: path.to_owned() },

@@ -1,0 +1,6 @@
+//! Tests over several modules.
+
+mod disk;
+mod group;
+mod kill;
+mod shell;
