@@ -14,6 +14,8 @@ use hickory_proto::rr::{Name, RecordType};
 use mesh_dns::client::{DnsControl, Launch};
 use mesh_dns::table::{Client, Table, Zone};
 
+type Failure = Box<dyn Error + Send + Sync>;
+
 const NAMES: u16 = 1000;
 /// Questions on the way at once, as many tasks ask independently of each other.
 const WINDOW: usize = 32;
@@ -39,7 +41,7 @@ fn main() -> ExitCode {
     }
 }
 
-async fn bench(seconds: u64) -> Result<(), Box<dyn Error>> {
+async fn bench(seconds: u64) -> Result<(), Failure> {
     let directory = std::env::temp_dir().join(format!("dns-bench-{}", std::process::id()));
     std::fs::create_dir_all(&directory)?;
     let listen = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
@@ -83,7 +85,7 @@ fn table() -> Table {
     }
 }
 
-fn questions() -> Result<Vec<Vec<u8>>, Box<dyn Error + Send + Sync>> {
+fn questions() -> Result<Vec<Vec<u8>>, Failure> {
     let packet = |number| {
         let mut message = Message::new(number, MessageType::Query, OpCode::Query);
         message.add_query(Query::query(Name::from_ascii(format!("{}.", name(number)))?, RecordType::A));
@@ -93,17 +95,15 @@ fn questions() -> Result<Vec<Vec<u8>>, Box<dyn Error + Send + Sync>> {
 }
 
 /// User and system time that a process has used.
-fn cpu_time(pid: u32) -> Result<f64, Box<dyn Error + Send + Sync>> {
+fn cpu_time(pid: u32) -> Result<f64, Failure> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
     let after_name = stat.rsplit_once(')').ok_or("malformed stat")?.1;
     let fields: Vec<&str> = after_name.split_whitespace().collect();
-    let ticks = |field: usize| {
-        fields.get(field).ok_or("short stat")?.parse::<f64>().map_err(Box::<dyn Error + Send + Sync>::from)
-    };
+    let ticks = |field: usize| fields.get(field).ok_or("short stat")?.parse::<f64>().map_err(Failure::from);
     Ok((ticks(11)? + ticks(12)?) / TICKS)
 }
 
-fn measure(server: SocketAddr, pid: u32, time: Duration) -> Result<String, Box<dyn Error + Send + Sync>> {
+fn measure(server: SocketAddr, pid: u32, time: Duration) -> Result<String, Failure> {
     let questions = questions()?;
     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
     socket.connect(server)?;
