@@ -241,8 +241,7 @@ mod tests {
     #[test]
     fn work_runs_in_the_namespace_and_the_caller_stays_where_it_was() {
         let Ok(netns) = Netns::anonymous() else { return };
-        let before =
-            Netns::current().and_then(|here| here.id().map_err(|source| NetnsError::Create { source }));
+        let before = Netns::current().unwrap().id().unwrap();
         let inside = netns.run(|| Netns::current().map(|here| here.id().unwrap()).unwrap()).unwrap();
         assert_eq!(inside, netns.id().unwrap());
         assert_ne!(inside, before);

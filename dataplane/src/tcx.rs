@@ -114,8 +114,9 @@ pub fn unpin(pin: &Path) -> Result<bool, TcxError> {
     }
 }
 
-/// Whether a link was pinned at `pin` and runs the program now.
-fn update_pinned(program: &mut SchedClassifier, interface: &str, pin: &Path) -> Result<bool, TcxError> {
+/// Switches the link that is pinned at `pin` over to the program. `false` when none is pinned, or when its
+/// device is gone: the pin is then removed.
+pub fn update_pinned(program: &mut SchedClassifier, interface: &str, pin: &Path) -> Result<bool, TcxError> {
     let Ok(pinned) = PinnedLink::from_pin(pin) else { return Ok(false) };
     let link: Result<SchedClassifierLink, LinkError> = FdLink::from(pinned).try_into();
     let Ok(link) = link else { return unpin(pin).map(|_| false) };

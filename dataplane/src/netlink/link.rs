@@ -86,8 +86,6 @@ pub struct Vxlan<'a> {
     pub port: u16,
     /// Largest inner IP packet.
     pub mtu: u32,
-    /// Link-layer address.
-    pub mac: Mac,
 }
 
 impl Netlink {
@@ -147,7 +145,6 @@ impl Netlink {
     pub async fn add_vxlan(&self, vxlan: &Vxlan<'_>) -> Result<(), NetlinkError> {
         let message = LinkMessageBuilder::<LinkVxlan>::new(vxlan.name)
             .mtu(vxlan.mtu)
-            .address(vxlan.mac.0.to_vec())
             .learning(false)
             .port(vxlan.port)
             .append_info_data(InfoVxlan::CollectMetadata(true))
