@@ -264,7 +264,9 @@ impl TaskCgroup {
     pub fn kill(&self) -> Result<(), RuntimeError> {
         let path = self.unified.join("cgroup.kill");
         match fs::write(&path, "1") {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(RuntimeError::io("write", path)(error)),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(RuntimeError::io("write", path)(error))
+            }
             _ => Ok(()),
         }
     }
@@ -361,10 +363,7 @@ mod tests {
             unified,
             [text("cpu.max", "150000 100000"), text("memory.max", "67108864"), text("pids.max", "10")]
         );
-        assert_eq!(
-            all[0].legacy,
-            [text("cpu.cfs_period_us", "100000"), text("cpu.cfs_quota_us", "150000")]
-        );
+        assert_eq!(all[0].legacy, [text("cpu.cfs_period_us", "100000"), text("cpu.cfs_quota_us", "150000")]);
         let tiny = ResourceAmount { nano_cpus: 1, memory_bytes: 0 };
         let least = settings(&Resources { limits: tiny, ..Resources::default() });
         assert_eq!(least[0].unified.1, "1000 100000", "the kernel refuses less");

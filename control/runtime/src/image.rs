@@ -173,12 +173,9 @@ mod tests {
     #[test]
     fn command_and_arguments_replace_the_images_as_docker_does() {
         let config = ImageConfig { entrypoint: words("/entry"), cmd: words("a b"), ..ImageConfig::default() };
-        for (command, args, line) in [
-            ("", "", "/entry a b"),
-            ("", "c", "/entry c"),
-            ("/own", "", "/own"),
-            ("/own x", "c", "/own x c"),
-        ] {
+        for (command, args, line) in
+            [("", "", "/entry a b"), ("", "c", "/entry c"), ("/own", "", "/own"), ("/own x", "c", "/own x c")]
+        {
             assert_eq!(config.command_line(&words(command), &words(args)), words(line), "{command} {args}");
         }
     }
@@ -186,7 +183,8 @@ mod tests {
     #[test]
     fn unknown_images_are_refused_with_those_that_exist() {
         let images = Images::new(Path::new("/nowhere"), Path::new("/proc/self/exe"));
-        for reference in ["mesh/whoami:latest", "mesh/whoami:3", "mesh/whoami", "nginx:1", "mesh/whoami1", ""] {
+        for reference in ["mesh/whoami:latest", "mesh/whoami:3", "mesh/whoami", "nginx:1", "mesh/whoami1", ""]
+        {
             let error = images.resolve(reference).expect_err(reference);
             assert!(error.is_rejection());
             let text = format!("No such image: {reference} (built in are mesh/whoami:1 and mesh/whoami:2)");

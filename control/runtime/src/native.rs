@@ -218,7 +218,9 @@ impl NativeRuntime {
         let launch = &entry.record.launch;
         if let Some(pidfd) = self.init(*task)? {
             sys::pidfd_signal(pidfd.as_fd(), launch.stop_signal)
-                .or_else(|error| if error.raw_os_error() == Some(nix::libc::ESRCH) { Ok(()) } else { Err(error) })
+                .or_else(
+                    |error| if error.raw_os_error() == Some(nix::libc::ESRCH) { Ok(()) } else { Err(error) },
+                )
                 .map_err(RuntimeError::io("signal", format!("task {task}")))?;
         }
         if let Ok(code) = timeout(launch.stop_grace_period, entry.ended()).await {

@@ -2,8 +2,9 @@
 //! another process since.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde::{Deserialize, Serialize};
 
@@ -20,7 +21,8 @@ impl ProcessMark {
     /// The mark of the process that now has this id.
     pub fn of(pid: u32) -> io::Result<Self> {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
-        let start = start_time(&stat).ok_or_else(|| io::Error::other(format!("/proc/{pid}/stat: {stat:?}")))?;
+        let start =
+            start_time(&stat).ok_or_else(|| io::Error::other(format!("/proc/{pid}/stat: {stat:?}")))?;
         Ok(Self { pid, start })
     }
 
@@ -29,23 +31,33 @@ impl ProcessMark {
         Self::of(std::process::id())
     }
 
-    /// A pidfd of the process; `None` when it is gone, though another may have its id. A process that ended
-    /// and was not reaped is still there, its pidfd readable.
+    /// A pidfd of the process; `None` when it has ended, though another may have its id now or its parent may
+    /// not have reaped it yet.
     pub fn open(self) -> io::Result<Option<OwnedFd>> {
-        let Some(pid) = i32::try_from(self.pid).ok().and_then(Pid::from_raw) else { return Ok(None) };
-        let pidfd = match pidfd_open(pid, PidfdFlags::NONBLOCK) {
+        let pidfd = match open(self.pid) {
             Ok(pidfd) => pidfd,
-            Err(rustix::io::Errno::SRCH) => return Ok(None),
-            Err(error) => return Err(error.into()),
+            Err(error) if error.raw_os_error() == Some(nix::libc::ESRCH) => return Ok(None),
+            Err(error) => return Err(error),
         };
         // Looked at after the descriptor was opened: from then on the id cannot change hands.
         match Self::of(self.pid) {
-            Ok(mark) if mark == self => Ok(Some(pidfd)),
+            Ok(mark) if mark == self && !has_ended(&pidfd)? => Ok(Some(pidfd)),
             Ok(_) => Ok(None),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
     }
+}
+
+/// A pidfd of whatever process has this id now.
+pub fn open(pid: u32) -> io::Result<OwnedFd> {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or(io::ErrorKind::InvalidInput)?;
+    Ok(pidfd_open(pid, PidfdFlags::NONBLOCK)?)
+}
+
+/// A pidfd is readable once its process has ended.
+fn has_ended(pidfd: &OwnedFd) -> io::Result<bool> {
+    Ok(poll(&mut [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)], PollTimeout::ZERO)? > 0)
 }
 
 fn start_time(stat: &str) -> Option<u64> {
@@ -56,6 +68,8 @@ fn start_time(stat: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::process::Stdio;
+
     use super::*;
 
     #[test]
@@ -76,10 +90,14 @@ mod tests {
     }
 
     #[test]
-    fn a_process_that_ended_is_gone_once_reaped() {
-        let mut child = std::process::Command::new("/bin/true").spawn().expect("spawn");
+    fn a_process_that_ended_is_gone_reaped_or_not() {
+        let mut child = std::process::Command::new("/bin/cat").stdin(Stdio::piped()).spawn().expect("spawn");
         let mark = ProcessMark::of(child.id()).expect("mark");
+        let pidfd = mark.open().expect("open").expect("it runs");
+        drop(child.stdin.take());
+        poll(&mut [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)], PollTimeout::NONE).expect("poll");
+        assert!(mark.open().expect("open").is_none(), "not reaped");
         child.wait().expect("wait");
-        assert!(mark.open().expect("open").is_none());
+        assert!(mark.open().expect("open").is_none(), "reaped");
     }
 }

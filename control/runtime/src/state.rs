@@ -173,10 +173,8 @@ fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, RuntimeError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(RuntimeError::io("read", path)(error)),
     };
-    let damaged = |error: serde_json::Error| RuntimeError::Corrupt {
-        path: path.to_owned(),
-        reason: error.to_string(),
-    };
+    let damaged =
+        |error: serde_json::Error| RuntimeError::Corrupt { path: path.to_owned(), reason: error.to_string() };
     serde_json::from_slice(&bytes).map(Some).map_err(damaged)
 }
 

@@ -49,8 +49,7 @@ pub fn close_inherited_on_exec() -> io::Result<()> {
 pub fn pidfd_signal(pidfd: BorrowedFd<'_>, number: i32) -> io::Result<()> {
     let none = std::ptr::null::<libc::siginfo_t>();
     // SAFETY: a null siginfo is allowed (pidfd_send_signal(2)); the descriptor is borrowed, so it is open.
-    let result =
-        unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), number, none, 0u32) };
+    let result = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), number, none, 0u32) };
     checked(result).map(drop)
 }
 
@@ -93,7 +92,8 @@ pub fn set_dont_fragment(socket: impl AsFd, on: bool) -> io::Result<()> {
 pub fn readable<T: AsyncFdSource>(source: T) -> io::Result<AsyncFd<T>> {
     // SAFETY: the types of `AsyncFdSource` own one descriptor, always the same, and close it when dropped,
     // which `AsyncFd` does after it has deregistered it.
-    unsafe { AsyncFd::register_with_interest(source, Interest::READABLE) }.map_err(|error| error.into_parts().1)
+    unsafe { AsyncFd::register_with_interest(source, Interest::READABLE) }
+        .map_err(|error| error.into_parts().1)
 }
 
 /// Owners of exactly one descriptor.

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder};
+use std::io::Write;
 use std::io::{self, Read};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -15,8 +15,8 @@ use crate::cgroup::Cgroups;
 use crate::error::RuntimeError;
 use crate::image::Images;
 use crate::state::{Record, TaskDir, remove_file};
-use crate::task::{Prepared, TaskLaunch};
 use crate::sys;
+use crate::task::{Prepared, TaskLaunch};
 
 /// Longest host name of Linux.
 const HOSTNAME_MAX: usize = 64;
@@ -147,7 +147,10 @@ fn check(launch: &TaskLaunch) -> Result<(), RuntimeError> {
     if let Some(hostname) = &launch.hostname {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
         if hostname.is_empty() || hostname.len() > HOSTNAME_MAX || !hostname.bytes().all(plain) {
-            return refuse("hostname", format!("{hostname:?} is no host name of 1 to {HOSTNAME_MAX} letters"));
+            return refuse(
+                "hostname",
+                format!("{hostname:?} is no host name of 1 to {HOSTNAME_MAX} letters"),
+            );
         }
     }
     if !(1..=SIGNAL_MAX).contains(&launch.stop_signal) {

@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 
 use super::ExecStdio;
 use crate::error::RuntimeError;
-use crate::process::ProcessMark;
+use crate::process::{self, ProcessMark};
 use crate::state::{StartReport, TaskDir};
 
 /// A shim that runs.
@@ -37,15 +37,10 @@ pub fn shim(exe: &Path, dir: &TaskDir) -> Result<Started, RuntimeError> {
     command.args(["shim", "run"]).arg(dir.path()).env_clear().current_dir("/");
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(stderr);
     let mut child = command.spawn().map_err(RuntimeError::io("run", exe))?;
+    // Not reaped yet, so the id is the child's even if it has ended.
+    let pidfd = process::open(child.id()).map_err(RuntimeError::io("open shim of", dir.path()))?;
     match report(&mut child).map_err(RuntimeError::io("read the report of", exe))? {
-        Ok((init, mark)) => {
-            let opened = mark.open().map_err(RuntimeError::io("open shim of", dir.path()))?;
-            match opened {
-                Some(pidfd) => Ok(Started { init, shim: Shim { mark, pidfd } }),
-                // It is this process's child and nobody reaps it before the watcher does.
-                None => Err(RuntimeError::Start { reason: "the shim ended at once".to_owned() }),
-            }
-        }
+        Ok((init, mark)) => Ok(Started { init, shim: Shim { mark, pidfd } }),
         Err(reason) => {
             child.wait().map_err(RuntimeError::io("wait for", exe))?;
             dir.forget_start()?;

@@ -21,9 +21,14 @@ pub struct Watcher(AbortHandle);
 
 impl Watcher {
     /// Begins to wait for the shim of `task`; the entry holds the wait.
-    pub fn begin(inner: &Arc<Inner>, task: TaskId, entry: &Arc<Entry>, shim: Shim) -> Result<(), RuntimeError> {
-        let pidfd = sys::readable(shim.pidfd)
-            .map_err(RuntimeError::io("watch shim of", format!("task {task}")))?;
+    pub fn begin(
+        inner: &Arc<Inner>,
+        task: TaskId,
+        entry: &Arc<Entry>,
+        shim: Shim,
+    ) -> Result<(), RuntimeError> {
+        let pidfd =
+            sys::readable(shim.pidfd).map_err(RuntimeError::io("watch shim of", format!("task {task}")))?;
         let (inner, held) = (Arc::downgrade(inner), Arc::downgrade(entry));
         let waiting = tokio::spawn(async move {
             if let Err(error) = pidfd.readable().await {

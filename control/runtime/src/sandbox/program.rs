@@ -47,7 +47,8 @@ pub fn find(line: &[String], environment: &[String]) -> Result<CString, SetupErr
         Path::new(program).exists().then(|| program.clone())
     } else {
         let path = environment.iter().find_map(|entry| entry.strip_prefix("PATH=")).unwrap_or_default();
-        let candidates = path.split(':').filter(|part| !part.is_empty()).map(|part| format!("{part}/{program}"));
+        let candidates =
+            path.split(':').filter(|part| !part.is_empty()).map(|part| format!("{part}/{program}"));
         candidates.into_iter().find(|candidate| executable(Path::new(candidate)))
     };
     CString::new(file.ok_or_else(not_found)?).map_err(|_| SetupError::Nul { field: "command" })

@@ -119,10 +119,7 @@ mod tests {
     #[test]
     fn unknown_names_are_refused_with_dockers_words() {
         let error = identity("nobody-here", PASSWD, GROUP).expect_err("user");
-        assert_eq!(
-            error.to_string(),
-            "unable to find user nobody-here: no matching entries in passwd file"
-        );
+        assert_eq!(error.to_string(), "unable to find user nobody-here: no matching entries in passwd file");
         let error = identity("web:none", PASSWD, GROUP).expect_err("group");
         assert_eq!(error.to_string(), "unable to find group none: no matching entries in group file");
     }

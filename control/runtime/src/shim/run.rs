@@ -145,7 +145,12 @@ fn become_task(record: &Record, dir: &TaskDir, may_go: OwnedFd, out: OwnedFd, er
 }
 
 /// Puts the child where it belongs and lets it go on.
-fn admit(record: &Record, dir: &TaskDir, child: Pid, go: OwnedFd) -> Result<(ProcessMark, OwnedFd), StartError> {
+fn admit(
+    record: &Record,
+    dir: &TaskDir,
+    child: Pid,
+    go: OwnedFd,
+) -> Result<(ProcessMark, OwnedFd), StartError> {
     let mark = ProcessMark::of(child.as_raw().unsigned_abs()).map_err(step("read the start time"))?;
     let pidfd = mark.open().map_err(step("open the process"))?;
     let pidfd = pidfd.ok_or_else(|| StartError::Setup("the process ended at once".to_owned()))?;

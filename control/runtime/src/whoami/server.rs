@@ -1,0 +1,237 @@
+//! The HTTP server, and the life of the serving process.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use hyper::header::{ACCEPT, CONTENT_TYPE, HOST, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
+
+use super::answer::{Answer, Identity};
+use super::body::Content;
+use super::options::{Serve, duration};
+use super::udp;
+
+/// Connections that may wait for being accepted.
+const BACKLOG: u32 = 4096;
+/// Pause after a failed accept: too many open files do not go away at once.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
+
+struct Server {
+    identity: Identity,
+    options: Serve,
+    started: Instant,
+}
+
+/// Serves until SIGTERM or SIGINT; everything begun is answered before.
+pub fn serve(options: &Serve) -> io::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(run(options))
+}
+
+async fn run(options: &Serve) -> io::Result<ExitCode> {
+    let started = Instant::now();
+    // Before anything else: as first process of its namespace it would not notice these otherwise.
+    let (mut term, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let stop = async move {
+        tokio::select! {
+            _ = term.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    };
+    tokio::pin!(stop);
+    tokio::select! {
+        () = sleep(options.start_delay) => {}
+        () = &mut stop => return Ok(ExitCode::SUCCESS),
+    }
+    if options.fail_start {
+        eprintln!("whoami: failing the start as asked");
+        return Ok(ExitCode::FAILURE);
+    }
+    let identity = Identity::of_environment(&options.report_version);
+    let udp_port = options.udp_port.unwrap_or(options.port);
+    let echo = udp::bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, udp_port)))?;
+    let listener = listen(SocketAddr::from((Ipv4Addr::UNSPECIFIED, options.port)))?;
+    println!("whoami: listening on tcp {} udp {}", listener.local_addr()?, echo.get_ref().local_addr()?);
+    let server = Arc::new(Server { identity: identity.clone(), options: options.clone(), started });
+    let exit = async {
+        match options.exit_after {
+            Some(after) => sleep_until(started + after).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        done = server.accept(listener, stop) => done.map(|()| ExitCode::SUCCESS),
+        failed = udp::echo(&echo, &identity) => failed.map(|()| ExitCode::FAILURE),
+        () = exit => Ok(ExitCode::from(options.exit_code)),
+    }
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = TcpSocket::new_v4()?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+impl Server {
+    /// Accepts until `stop`, then takes what already waits, closes the listener, and sees every connection
+    /// to its end: requests that are being answered are finished, idle connections closed.
+    async fn accept(
+        self: Arc<Self>,
+        listener: TcpListener,
+        stop: impl Future<Output = ()>,
+    ) -> io::Result<()> {
+        let (closing, _) = watch::channel(false);
+        let mut connections = JoinSet::new();
+        let shutdown_delay = self.options.shutdown_delay;
+        let stop = async {
+            stop.await;
+            sleep(shutdown_delay).await;
+        };
+        tokio::pin!(stop);
+        loop {
+            tokio::select! {
+                () = &mut stop => break,
+                accepted = listener.accept() => match accepted {
+                    Ok((stream, client)) => {
+                        connections.spawn(Arc::clone(&self).connection(stream, client, closing.subscribe()));
+                    }
+                    Err(_) => sleep(ACCEPT_PAUSE).await,
+                },
+                Some(_) = connections.join_next() => {}
+            }
+        }
+        let waiting = listener.into_std()?;
+        while let Ok((stream, client)) = waiting.accept() {
+            stream.set_nonblocking(true)?;
+            let stream = TcpStream::from_std(stream)?;
+            connections.spawn(Arc::clone(&self).connection(stream, client, closing.subscribe()));
+        }
+        drop(waiting);
+        closing.send_replace(true);
+        while connections.join_next().await.is_some() {}
+        Ok(())
+    }
+
+    async fn connection(
+        self: Arc<Self>,
+        stream: TcpStream,
+        client: SocketAddr,
+        mut closing: watch::Receiver<bool>,
+    ) {
+        // It only makes small answers quicker.
+        let _delayed = stream.set_nodelay(true);
+        let service = service_fn(|request| {
+            let server = Arc::clone(&self);
+            async move { Ok::<_, Infallible>(server.respond(request, client).await) }
+        });
+        let connection =
+            http1::Builder::new().half_close(true).serve_connection(TokioIo::new(stream), service);
+        tokio::pin!(connection);
+        let closing = async { drop(closing.wait_for(|closing| *closing).await) };
+        tokio::select! {
+            _ = connection.as_mut() => {}
+            () = closing => {
+                connection.as_mut().graceful_shutdown();
+                // A client that went away is no concern of the server's.
+                let _gone = connection.as_mut().await;
+            }
+        }
+    }
+
+    async fn respond(&self, request: Request<Incoming>, client: SocketAddr) -> Response<Content> {
+        let header = |name| request.headers().get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+        let json = header(ACCEPT).is_some_and(|accept| accept.contains("application/json"));
+        let host = header(HOST).unwrap_or_default().to_owned();
+        let (method, uri) = (request.method().clone(), request.uri().clone());
+        let mut fields =
+            vec![("client", client.to_string()), ("host", host), ("path", uri.path().to_owned())];
+        let query = |key: &str| {
+            let pairs = uri.query().unwrap_or_default().split('&');
+            pairs
+                .filter_map(|pair| pair.split_once('='))
+                .find(|(name, _)| *name == key)
+                .map(|(_, value)| value)
+        };
+        match (method, uri.path()) {
+            (_, "/healthz") => self.health(),
+            (_, "/bytes") => match query("n").unwrap_or("0").parse() {
+                Ok(count) => plain(StatusCode::OK, Content::Filler(count)),
+                Err(_) => refused("n is no number of bytes"),
+            },
+            (_, "/stream") => ticks(query("seconds").unwrap_or("60"), query("interval").unwrap_or("100ms")),
+            (Method::POST, "/upload") => match count(request.into_body()).await {
+                Ok(bytes) => {
+                    fields.push(("bytes", bytes.to_string()));
+                    respond_with(&self.identity.answer(&fields), json)
+                }
+                Err(error) => refused(&error.to_string()),
+            },
+            _ => respond_with(&self.identity.answer(&fields), json),
+        }
+    }
+
+    fn health(&self) -> Response<Content> {
+        let over = self.options.fail_health_after.is_some_and(|after| self.started.elapsed() >= after);
+        if self.options.fail_health || over {
+            plain(StatusCode::SERVICE_UNAVAILABLE, "unhealthy\n".to_owned().into())
+        } else {
+            plain(StatusCode::OK, "ok\n".to_owned().into())
+        }
+    }
+}
+
+fn ticks(seconds: &str, every: &str) -> Response<Content> {
+    match (duration(seconds), duration(every)) {
+        (Ok(length), Ok(every)) if !every.is_zero() => {
+            let mut interval = interval(every);
+            interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            let until = Instant::now() + length;
+            plain(StatusCode::OK, Content::Ticks { interval, until, count: 0 })
+        }
+        _ => refused("seconds and interval are durations such as 60s and 100ms"),
+    }
+}
+
+async fn count(mut body: Incoming) -> Result<u64, hyper::Error> {
+    let mut bytes: u64 = 0;
+    while let Some(frame) = body.frame().await {
+        let length = frame?.data_ref().map_or(0, bytes::Bytes::len);
+        bytes += u64::try_from(length).unwrap_or_default();
+    }
+    Ok(bytes)
+}
+
+fn respond_with(answer: &Answer, json: bool) -> Response<Content> {
+    let text = if json { answer.json() } else { answer.lines() };
+    let mut response = plain(StatusCode::OK, text.into());
+    if json {
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    }
+    response
+}
+
+fn refused(reason: &str) -> Response<Content> {
+    plain(StatusCode::BAD_REQUEST, format!("{reason}\n").into())
+}
+
+fn plain(status: StatusCode, content: Content) -> Response<Content> {
+    let mut response = Response::new(content);
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response
+}

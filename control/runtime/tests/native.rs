@@ -1,0 +1,429 @@
+//! Tasks for real: namespaces, cgroups, shims, as root.
+
+mod support;
+
+use std::fs;
+use std::time::Duration;
+
+use mesh_core::id::TaskId;
+use mesh_core::spec::{ResourceAmount, Resources};
+use mesh_runtime::error::RuntimeError;
+use mesh_runtime::native::NativeRuntime;
+use mesh_runtime::task::{RunState, RuntimeEvent};
+
+use support::{cgroup_mounts, exec, kill, launch, next, on_node, pidfd, running, state, status, wait_end};
+
+#[test]
+fn a_task_is_prepared_started_stopped_and_removed_without_a_trace() {
+    on_node(async |node| {
+        let runtime = node.open().await;
+        let mut events = runtime.events();
+        let launch = launch(1);
+        let prepared = runtime.prepare(&launch).await.expect("prepare");
+        assert_eq!(prepared.netns, node.config.run_dir.join("netns").join(launch.id.to_string()));
+        assert_eq!(prepared.container_id.len(), 64);
+        assert_eq!(runtime.prepare(&launch).await.expect("again"), prepared);
+        assert_eq!(state(&runtime, launch.id).await, Some(RunState::Prepared));
+
+        let pid = running(&runtime, &launch).await;
+        assert_eq!(state(&runtime, launch.id).await, Some(RunState::Running { pid }));
+        let (code, text) = exec(&runtime, launch.id, &["/bin/whoami", "get", "http://127.0.0.1/"]).await;
+        assert_eq!(code, 0, "{text}");
+        let hostname = &prepared.container_id[..12];
+        for expected in
+            ["version=1", &format!("task={}", launch.id), "service=web", &format!("hostname={hostname}")]
+        {
+            assert!(text.contains(expected), "{expected} in {text}");
+        }
+
+        assert_eq!(runtime.stop(&launch.id).await.expect("stop"), Some(0));
+        assert_eq!(next(&mut events).await, RuntimeEvent::Exited { task: launch.id, code: 0 });
+        assert_eq!(runtime.stop(&launch.id).await.expect("again"), Some(0));
+        let log = fs::read_to_string(node.task_dir(launch.id).join("stdout.log")).expect("log");
+        assert!(log.starts_with("whoami: listening on tcp 0.0.0.0:80"), "{log}");
+
+        assert_ne!(node.traces(launch.id), Vec::<String>::new());
+        runtime.remove(&launch.id).await.expect("remove");
+        assert_eq!(node.traces(launch.id), Vec::<String>::new());
+        runtime.remove(&launch.id).await.expect("nothing to remove");
+    });
+}
+
+#[test]
+fn inside_a_task_is_only_what_it_may_see_and_do() {
+    on_node(async |node| {
+        let runtime = node.open().await;
+        let mut launch = launch(2);
+        launch.hostname = Some("web-host".to_owned());
+        let pid = running(&runtime, &launch).await;
+
+        let inside = |path: &str| fs::read_to_string(format!("/proc/{pid}/root{path}")).expect("file inside");
+        assert_eq!(inside("/etc/hostname"), "web-host\n");
+        assert_eq!(inside("/etc/resolv.conf"), "nameserver 169.254.53.53\n");
+        assert!(inside("/etc/hosts").ends_with("10.0.0.9\tdb\n"));
+
+        // Docker's 14, as far as this machine has them.
+        let allowed: u64 = 0xa804_25fb;
+        for set in ["CapBnd", "CapPrm", "CapEff"] {
+            let set = u64::from_str_radix(&status(pid, set), 16).expect("capabilities");
+            assert_eq!(set & !allowed, 0);
+            assert_ne!(set, 0, "root keeps the default set");
+        }
+        assert_eq!(status(pid, "CapInh"), "0000000000000000");
+        assert_eq!(status(pid, "NoNewPrivs"), "1");
+        assert_eq!(status(pid, "Seccomp"), "2");
+
+        for kind in ["mnt", "pid", "uts", "ipc", "net", "cgroup"] {
+            let namespace = |of: &str| fs::read_link(format!("/proc/{of}/ns/{kind}")).expect("namespace");
+            assert_ne!(namespace(&pid.to_string()), namespace("thread-self"), "{kind}");
+        }
+        let mounts = fs::read_to_string(format!("/proc/{pid}/mountinfo")).expect("mountinfo");
+        let places: Vec<_> = mounts.lines().filter_map(|line| line.split(' ').nth(4)).collect();
+        assert!(places.contains(&"/sys/firmware") && places.contains(&"/proc/sys"), "{places:?}");
+        let own = ["/proc", "/sys", "/dev", "/etc"];
+        let foreign =
+            places.iter().filter(|place| **place != "/" && !own.iter().any(|own| place.starts_with(own)));
+        assert_eq!(foreign.count(), 0, "nothing of the host is mounted inside: {places:?}");
+        let mut devices: Vec<_> = fs::read_dir(format!("/proc/{pid}/root/dev"))
+            .expect("dev")
+            .map(|entry| entry.expect("entry").file_name().into_string().expect("name"))
+            .collect();
+        devices.sort();
+        let expected = "fd full null ptmx pts random shm stderr stdin stdout tty urandom zero";
+        assert_eq!(devices.join(" "), expected);
+    });
+}
+
+#[test]
+fn a_user_of_the_image_runs_it_without_capabilities_on_a_read_only_root() {
+    on_node(async |node| {
+        let runtime = node.open().await;
+        let mut launch = launch(3);
+        launch.user = Some("nobody".to_owned());
+        launch.read_only = true;
+        // Port 80: the namespace's ports are the task's own, whoever runs it.
+        let pid = running(&runtime, &launch).await;
+        assert!(status(pid, "Uid").starts_with("65534\t65534\t65534\t65534"));
+        assert!(status(pid, "Gid").starts_with("65534\t65534\t65534\t65534"));
+        assert_eq!(u64::from_str_radix(&status(pid, "CapEff"), 16), Ok(0));
+        let mounts = fs::read_to_string(format!("/proc/{pid}/mountinfo")).expect("mountinfo");
+        let root = mounts.lines().find(|line| line.split(' ').nth(4) == Some("/")).expect("root");
+        assert!(root.split(' ').nth(5).is_some_and(|options| options.starts_with("ro")), "{root}");
+    });
+}
+
+#[test]
+fn a_daemon_that_comes_back_adopts_what_runs() {
+    on_node(async |node| {
+        let launch = launch(4);
+        let first = node.open().await;
+        let pid = running(&first, &launch).await;
+        drop(first);
+
+        let second = node.open().await;
+        let mut events = second.events();
+        let found = second.adopt().await;
+        assert_eq!(found.len(), 1);
+        assert_eq!((&found[0].launch, &found[0].state), (&launch, &RunState::Running { pid }));
+        assert!(found[0].prepared.netns.exists());
+        assert_eq!(exec(&second, launch.id, &["whoami", "get", "-q", "http://127.0.0.1/"]).await.0, 0);
+        assert!(matches!(second.start(&launch.id).await, Err(RuntimeError::WrongState { .. })));
+        assert_eq!(second.stop(&launch.id).await.expect("stop"), Some(0));
+        assert_eq!(next(&mut events).await, RuntimeEvent::Exited { task: launch.id, code: 0 });
+        second.remove(&launch.id).await.expect("remove");
+        assert_eq!(node.traces(launch.id), Vec::<String>::new());
+    });
+}
+
+#[test]
+fn an_end_that_nobody_watched_is_learned() {
+    on_node(async |node| {
+        let launch = launch(5);
+        let first = node.open().await;
+        let pid = running(&first, &launch).await;
+        let shim = pidfd(node.shim_pid(launch.id).unsigned_abs());
+        drop(first);
+        kill(pid);
+        wait_end(&shim);
+        let second = node.open().await;
+        assert_eq!(state(&second, launch.id).await, Some(RunState::Exited { code: 137 }));
+    });
+}
+
+#[test]
+fn a_task_whose_shim_is_killed_is_killed_and_told() {
+    on_node(async |node| {
+        let runtime = node.open().await;
+        let mut events = runtime.events();
+        let launch = launch(6);
+        let task = pidfd(running(&runtime, &launch).await);
+        kill(node.shim_pid(launch.id).unsigned_abs());
+        assert_eq!(next(&mut events).await, RuntimeEvent::Exited { task: launch.id, code: 137 });
+        wait_end(&task);
+        runtime.remove(&launch.id).await.expect("remove");
+        assert_eq!(node.traces(launch.id), Vec::<String>::new());
+    });
+}
+
+#[test]
+fn a_task_whose_shim_was_killed_while_nobody_watched_is_killed() {
+    on_node(async |node| {
+        let launch = launch(7);
+        let first = node.open().await;
+        let task = pidfd(running(&first, &launch).await);
+        drop(first);
+        let shim = node.shim_pid(launch.id).unsigned_abs();
+        let ended = pidfd(shim);
+        kill(shim);
+        wait_end(&ended);
+        let second = node.open().await;
+        wait_end(&task);
+        assert_eq!(state(&second, launch.id).await, Some(RunState::Exited { code: 137 }));
+    });
+}
+
+#[test]
+fn stopping_lets_a_task_finish_what_it_serves() {
+    on_node(async |node| {
+        let runtime = node.open().await;
+        let launch = launch(8);
+        running(&runtime, &launch).await;
+        let url = "http://127.0.0.1/stream?seconds=1&interval=10ms";
+        let argv = ["whoami", "get", url];
+        let stream = exec(&runtime, launch.id, &argv);
+        let stop = async {
+            // Once the stream is open: the connection is established in the task's namespace.
+            connected(&runtime, launch.id).await;
+            runtime.stop(&launch.id).await
+        };
+        let ((code, text), stopped) = tokio::join!(stream, stop);
+        assert_eq!(stopped.expect("stop"), Some(0));
+        // The command goes down with the task's first process, so it may not get to print its summary, but
+        // the stream is whole when it does.
+        assert!(code == 0 && text.contains("failed=0") || code == 137, "{code} {text}");
+    });
+}
+
+#[test]
+fn a_task_that_does_not_stop_is_killed_after_its_grace_period() {
+    on_node(async |node| {
+        let runtime = node.open().await;
+        let mut launch = launch(9);
+        launch.stop_grace_period = Duration::from_millis(100);
+        running(&runtime, &launch).await;
+        let stream =
+            exec(&runtime, launch.id, &["whoami", "get", "--timeout", "60s", "http://127.0.0.1/stream"]);
+        let stop = async {
+            connected(&runtime, launch.id).await;
+            runtime.stop(&launch.id).await
+        };
+        let ((code, _), stopped) = tokio::join!(stream, stop);
+        assert_eq!(stopped.expect("stop"), Some(137));
+        assert_eq!(code, 137, "commands in the task end with it");
+    });
+}
+
+/// Waits until somebody is connected to port 80 in the task.
+async fn connected(runtime: &NativeRuntime, task: TaskId) {
+    let Some(RunState::Running { pid }) = state(runtime, task).await else { panic!("not running") };
+    let table = format!("/proc/{pid}/net/tcp");
+    // Local address 127.0.0.1:80 in state ESTABLISHED.
+    let established = || {
+        fs::read_to_string(&table).expect("tcp").lines().any(|line| {
+            let fields: Vec<_> = line.split_whitespace().collect();
+            fields.get(1) == Some(&"0100007F:0050") && fields.get(3) == Some(&"01")
+        })
+    };
+    while !established() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[test]
+fn exit_statuses_are_told_as_a_shell_has_them() {
+    on_node(async |node| {
+        let runtime = node.open().await;
+        let mut events = runtime.events();
+        for (bits, args, code) in [
+            (10, vec!["--fail-start"], 1),
+            (11, vec!["--exit-after", "1ms", "--exit-code", "42"], 42),
+            (12, vec!["--no-such-flag"], 64),
+        ] {
+            let mut launch = launch(bits);
+            launch.args = args.iter().map(|arg| (*arg).to_owned()).collect();
+            runtime.prepare(&launch).await.expect("prepare");
+            runtime.start(&launch.id).await.expect("start");
+            assert_eq!(next(&mut events).await, RuntimeEvent::Exited { task: launch.id, code });
+        }
+    });
+}
+
+#[test]
+fn commands_in_a_task_give_their_status_and_output() {
+    on_node(async |node| {
+        let runtime = node.open().await;
+        let launch = launch(13);
+        running(&runtime, &launch).await;
+        let (code, text) =
+            exec(&runtime, launch.id, &["whoami", "ping", "127.0.0.1", "--size", "1422", "--df"]).await;
+        assert_eq!((code, text.lines().last()), (0, Some("sent=1 received=1")), "{text}");
+        let (code, text) =
+            exec(&runtime, launch.id, &["whoami", "get", "-q", "--udp", "-n", "3", "localhost"]).await;
+        assert_eq!((code, text.trim()), (0, "requests=3 ok=3 failed=0 tasks=1"));
+        let (code, text) = exec(&runtime, launch.id, &["whoami", "get", "http://127.0.0.1:81/"]).await;
+        assert_eq!(code, 1, "{text}");
+        assert!(text.contains("1 failed") && text.ends_with("requests=1 ok=0 failed=1 tasks=0\n"), "{text}");
+        let (code, text) = exec(&runtime, launch.id, &["sh", "-c", "true"]).await;
+        assert_eq!(
+            (code, text.trim()),
+            (127, "exec failed: exec: \"sh\": executable file not found in $PATH")
+        );
+    });
+}
+
+#[test]
+fn what_cannot_run_is_refused_or_fails_with_the_reason_and_leaves_nothing() {
+    on_node(async |node| {
+        let runtime = node.open().await;
+        let mut unknown = launch(14);
+        unknown.image = "mesh/whoami:latest".to_owned();
+        let error = runtime.prepare(&unknown).await.expect_err("unknown image");
+        assert!(error.is_rejection() && error.to_string().starts_with("No such image: mesh/whoami:latest"));
+        let mut hostname = launch(14);
+        hostname.hostname = Some("a b".to_owned());
+        assert!(runtime.prepare(&hostname).await.expect_err("host name").is_rejection());
+        assert_eq!(node.traces(unknown.id), Vec::<String>::new());
+        assert!(matches!(runtime.start(&unknown.id).await, Err(RuntimeError::NoSuchTask { .. })));
+
+        let mut missing = launch(15);
+        missing.command = vec!["/bin/missing".to_owned()];
+        runtime.prepare(&missing).await.expect("prepare");
+        for _ in 0..2 {
+            let error = runtime.start(&missing.id).await.expect_err("no such program");
+            let text = "starting container failed: exec: \"/bin/missing\": no such file or directory";
+            assert_eq!(error.to_string(), text);
+        }
+        assert_eq!(state(&runtime, missing.id).await, Some(RunState::Prepared));
+        assert_eq!(runtime.stop(&missing.id).await.expect("nothing to stop"), None);
+        let mut nobody = launch(16);
+        nobody.user = Some("who".to_owned());
+        runtime.prepare(&nobody).await.expect("prepare");
+        let error = runtime.start(&nobody.id).await.expect_err("no such user");
+        assert!(error.to_string().ends_with("unable to find user who: no matching entries in passwd file"));
+        for task in [missing.id, nobody.id] {
+            runtime.remove(&task).await.expect("remove");
+            assert_eq!(node.traces(task), Vec::<String>::new());
+        }
+    });
+}
+
+#[test]
+fn limits_are_set_and_their_cgroups_removed() {
+    on_node(async |node| {
+        let runtime = node.open().await;
+        let mut launch = launch(17);
+        let limits = ResourceAmount { nano_cpus: 500_000_000, memory_bytes: 256 << 20 };
+        launch.resources = Resources { limits, pids_limit: 77, ..Resources::default() };
+        let pid = running(&runtime, &launch).await;
+        let group =
+            |mount: std::path::PathBuf| mount.join(&node.config.cgroup_prefix).join(launch.id.to_string());
+        let read = |file: &str| {
+            let files = cgroup_mounts().into_iter().map(|mount| group(mount).join(file));
+            files.filter_map(|file| fs::read_to_string(file).ok()).next()
+        };
+        assert_eq!(read("pids.max").as_deref(), Some("77\n"));
+        let memory = read("memory.max").or_else(|| read("memory.limit_in_bytes"));
+        assert_eq!(memory.as_deref(), Some("268435456\n"));
+        let cpu = read("cpu.cfs_quota_us").or_else(|| read("cpu.max"));
+        assert!(cpu.is_some_and(|quota| quota.starts_with("50000")));
+        assert!(read("cgroup.procs").is_some_and(|pids| pids.lines().any(|line| line == pid.to_string())));
+        runtime.remove(&launch.id).await.expect("remove while it runs");
+        assert_eq!(node.traces(launch.id), Vec::<String>::new());
+        let prefixes = cgroup_mounts().into_iter().map(|mount| mount.join(&node.config.cgroup_prefix));
+        assert_eq!(
+            prefixes.filter(|prefix| prefix.exists()).count(),
+            0,
+            "the last task takes the prefix along"
+        );
+    });
+}
+
+#[test]
+fn what_was_left_half_made_is_removed_at_open() {
+    on_node(async |node| {
+        let launch = launch(18);
+        let first = node.open().await;
+        let task = pidfd(running(&first, &launch).await);
+        drop(first);
+        // As if the daemon had been killed while it removed the task.
+        fs::remove_file(node.task_dir(launch.id).join("launch.json")).expect("remove");
+        let second = node.open().await;
+        wait_end(&task);
+        assert_eq!(second.adopt().await, []);
+        assert_eq!(node.traces(launch.id), Vec::<String>::new());
+    });
+}
+
+#[test]
+fn after_a_power_cut_everything_starts_again_from_disk() {
+    on_node(async |node| {
+        let launch = launch(19);
+        let first = node.open().await;
+        let pid = running(&first, &launch).await;
+        let (task, shim) = (pidfd(pid), node.shim_pid(launch.id).unsigned_abs());
+        drop(first);
+        kill(shim);
+        kill(pid);
+        wait_end(&task);
+        for entry in ["tasks", "netns"] {
+            // /run is empty after a boot; mounts in it are gone.
+            let path = node.config.run_dir.join(entry);
+            for mounted in fs::read_dir(&path).expect("list").flatten() {
+                let _no_mount = nix::mount::umount2(&mounted.path(), nix::mount::MntFlags::MNT_DETACH);
+            }
+            fs::remove_dir_all(path).expect("remove");
+        }
+        let second = node.open().await;
+        assert_eq!(second.adopt().await, []);
+        assert_eq!(node.traces(launch.id), Vec::<String>::new());
+        running(&second, &launch).await;
+    });
+}
+
+#[test]
+fn a_damaged_state_file_is_refused_by_its_path_and_kept() {
+    on_node(async |node| {
+        let launch = launch(20);
+        let first = node.open().await;
+        first.prepare(&launch).await.expect("prepare");
+        drop(first);
+        let path = node.task_dir(launch.id).join("launch.json");
+        fs::write(&path, "{\"format\":1").expect("damage");
+        let error = NativeRuntime::open(node.config.clone()).await.expect_err("damaged");
+        assert!(error.to_string().starts_with(&path.display().to_string()), "{error}");
+        assert_eq!(fs::read_to_string(&path).expect("kept"), "{\"format\":1");
+    });
+}
+
+#[test]
+fn many_tasks_start_at_once() {
+    on_node(async |node| {
+        let runtime = node.open().await;
+        let launches: Vec<_> = (100..120).map(launch).collect();
+        let all = launches.iter().map(|launch| {
+            let (runtime, launch) = (runtime.clone(), launch.clone());
+            tokio::spawn(async move {
+                runtime.prepare(&launch).await?;
+                runtime.start(&launch.id).await
+            })
+        });
+        for started in all.collect::<Vec<_>>() {
+            started.await.expect("joined").expect("started");
+        }
+        assert_eq!(runtime.adopt().await.len(), launches.len());
+        for launch in &launches {
+            runtime.remove(&launch.id).await.expect("remove");
+            assert_eq!(node.traces(launch.id), Vec::<String>::new());
+        }
+    });
+}

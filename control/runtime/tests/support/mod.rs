@@ -1,0 +1,225 @@
+//! A node for one test: run directory, data directory and cgroup of its own, in a mount namespace of its own,
+//! so that nothing of it can reach the machine. Everything is removed at the end, also of a failed test.
+
+use std::fs;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use mesh_core::id::TaskId;
+use mesh_runtime::native::{ExecStdio, NativeConfig, NativeRuntime};
+use mesh_runtime::task::{RunState, RuntimeEvent, TaskLaunch};
+use nix::mount::{MsFlags, mount};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sched::{CloneFlags, unshare};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+/// Nothing that is waited for here takes long; this only ends a test that would hang.
+pub const LIMIT: Duration = Duration::from_secs(20);
+
+static NODES: AtomicU32 = AtomicU32::new(0);
+
+pub struct Node {
+    pub dir: PathBuf,
+    pub config: NativeConfig,
+}
+
+/// Runs a test on a node of its own.
+pub fn on_node<F: Future<Output = ()>>(test: impl FnOnce(&'static Node) -> F) {
+    let none: Option<&str> = None;
+    unshare(CloneFlags::CLONE_NEWNS).expect("these tests run as root");
+    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).expect("private mounts");
+    let number = NODES.fetch_add(1, Ordering::Relaxed);
+    let name = format!("mesh-runtime-test-{}-{number}", std::process::id());
+    let dir = std::env::temp_dir().join(&name);
+    let config = NativeConfig {
+        run_dir: dir.join("run"),
+        data_dir: dir.join("data"),
+        cgroup_prefix: format!("{name}/node"),
+        exe: PathBuf::from(env!("CARGO_BIN_EXE_runtime-shim")),
+    };
+    fs::create_dir_all(&config.run_dir).expect("run directory");
+    mount(Some("run"), &config.run_dir, Some("tmpfs"), MsFlags::empty(), none).expect("tmpfs");
+    let cleanup = Cleanup { dir: dir.clone(), cgroup: name };
+    let node: &'static Node = Box::leak(Box::new(Node { dir, config }));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("tokio");
+    runtime.block_on(test(node));
+    drop(runtime);
+    drop(cleanup);
+}
+
+struct Cleanup {
+    dir: PathBuf,
+    cgroup: String,
+}
+
+impl Drop for Cleanup {
+    fn drop(&mut self) {
+        for mount in cgroup_mounts() {
+            let top = mount.join(&self.cgroup);
+            if fs::write(top.join("cgroup.kill"), "1").is_ok() {
+                wait_unpopulated(&top);
+            }
+        }
+        // Shims reaped the tasks; the shims are children of this process.
+        for mount in cgroup_mounts() {
+            remove_cgroup(&mount.join(&self.cgroup));
+        }
+        let _run = nix::mount::umount2(&self.dir.join("run"), nix::mount::MntFlags::MNT_DETACH);
+        let _gone = fs::remove_dir_all(&self.dir);
+    }
+}
+
+fn remove_cgroup(path: &Path) {
+    for entry in fs::read_dir(path).into_iter().flatten().flatten() {
+        if entry.path().is_dir() {
+            remove_cgroup(&entry.path());
+        }
+    }
+    let _gone = fs::remove_dir(path);
+}
+
+fn wait_unpopulated(group: &Path) {
+    let Ok(file) = fs::File::open(group.join("cgroup.events")) else { return };
+    let populated =
+        || fs::read_to_string(group.join("cgroup.events")).is_ok_and(|text| text.contains("populated 1"));
+    while populated() {
+        let mut wait = [PollFd::new(std::os::fd::AsFd::as_fd(&file), PollFlags::POLLPRI)];
+        if poll(&mut wait, PollTimeout::from(100u8)).is_err() {
+            return;
+        }
+    }
+}
+
+/// Mount points of all cgroup hierarchies.
+pub fn cgroup_mounts() -> Vec<PathBuf> {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").expect("mountinfo");
+    let cgroups = mounts.lines().filter(|line| line.contains(" - cgroup"));
+    cgroups.filter_map(|line| line.split(' ').nth(4).map(PathBuf::from)).collect()
+}
+
+impl Node {
+    pub async fn open(&self) -> NativeRuntime {
+        NativeRuntime::open(self.config.clone()).await.expect("open")
+    }
+
+    /// State files of a task.
+    pub fn task_dir(&self, task: TaskId) -> PathBuf {
+        self.config.run_dir.join("tasks").join(task.to_string())
+    }
+
+    /// Everything that mentions a task: files, cgroups, mounts.
+    pub fn traces(&self, task: TaskId) -> Vec<String> {
+        let name = task.to_string();
+        let mut traces = Vec::new();
+        let cgroups = cgroup_mounts().into_iter().map(|mount| mount.join(&self.config.cgroup_prefix));
+        let places = ["run/tasks", "run/netns", "data/tasks"].map(|place| self.dir.join(place));
+        for place in cgroups.chain(places) {
+            let path = place.join(&name);
+            if path.exists() {
+                traces.push(path.display().to_string());
+            }
+        }
+        let mounts = fs::read_to_string("/proc/self/mountinfo").expect("mountinfo");
+        traces.extend(mounts.lines().filter(|line| line.contains(&name)).map(str::to_owned));
+        traces
+    }
+
+    /// The shim of a task.
+    pub fn shim_pid(&self, task: TaskId) -> i32 {
+        let text = fs::read_to_string(self.task_dir(task).join("shim.json")).expect("shim.json");
+        let mark: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+        i32::try_from(mark["pid"].as_i64().expect("pid")).expect("pid")
+    }
+}
+
+pub fn launch(bits: u128) -> TaskLaunch {
+    let id = TaskId::from_bits(bits);
+    TaskLaunch {
+        id,
+        name: format!("web.1.{id}"),
+        image: "mesh/whoami:1".to_owned(),
+        command: Vec::new(),
+        args: Vec::new(),
+        env: vec![format!("MESH_TASK_ID={id}"), "MESH_SERVICE_NAME=web".to_owned()],
+        labels: std::collections::BTreeMap::default(),
+        hostname: None,
+        dir: None,
+        user: None,
+        resources: mesh_core::spec::Resources::default(),
+        stop_signal: nix::libc::SIGTERM,
+        stop_grace_period: Duration::from_secs(10),
+        read_only: false,
+        resolv_conf: vec!["nameserver 169.254.53.53".to_owned()],
+        hosts: vec!["10.0.0.9\tdb".to_owned()],
+    }
+}
+
+/// A task that is running and serving; gives its process id.
+pub async fn running(runtime: &NativeRuntime, launch: &TaskLaunch) -> u32 {
+    runtime.prepare(launch).await.expect("prepare");
+    let pid = runtime.start(&launch.id).await.expect("start");
+    serving(runtime, launch.id).await;
+    pid
+}
+
+/// Waits until the task answers. It is told by its log: whoami writes one line once it listens.
+pub async fn serving(runtime: &NativeRuntime, task: TaskId) {
+    let answers = async {
+        while exec(runtime, task, &["/bin/whoami", "get", "-q", "http://127.0.0.1/"]).await.0 != 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(LIMIT, answers).await.expect("the task serves");
+}
+
+/// Runs a command in a task; gives status and output.
+pub async fn exec(runtime: &NativeRuntime, task: TaskId, argv: &[&str]) -> (i32, String) {
+    let argv: Vec<_> = argv.iter().map(|word| (*word).to_owned()).collect();
+    let (read, write) = std::io::pipe().expect("pipe");
+    let stdio = ExecStdio {
+        stdin: Stdio::null(),
+        stdout: write.try_clone().expect("clone").into(),
+        stderr: write.into(),
+    };
+    let reader = tokio::task::spawn_blocking(move || std::io::read_to_string(read).expect("output"));
+    let code = timeout(LIMIT, runtime.exec(&task, &argv, stdio)).await.expect("in time").expect("exec");
+    (code, reader.await.expect("reader"))
+}
+
+pub async fn state(runtime: &NativeRuntime, task: TaskId) -> Option<RunState> {
+    let found = runtime.adopt().await;
+    found.into_iter().find(|found| found.launch.id == task).map(|found| found.state)
+}
+
+pub async fn next(events: &mut mpsc::Receiver<RuntimeEvent>) -> RuntimeEvent {
+    timeout(LIMIT, events.recv()).await.expect("an event in time").expect("an event")
+}
+
+pub fn pidfd(pid: u32) -> OwnedFd {
+    let pid = Pid::from_raw(i32::try_from(pid).expect("pid")).expect("pid");
+    pidfd_open(pid, PidfdFlags::empty()).expect("pidfd")
+}
+
+/// Waits for the end of a process, child or not.
+pub fn wait_end(process: &OwnedFd) {
+    let mut wait = [PollFd::new(std::os::fd::AsFd::as_fd(process), PollFlags::POLLIN)];
+    let ended = poll(&mut wait, PollTimeout::try_from(LIMIT).expect("timeout")).expect("poll");
+    assert_eq!(ended, 1, "the process ends");
+}
+
+pub fn kill(pid: u32) {
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(pid).expect("pid"));
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).expect("kill");
+}
+
+/// A field of `/proc/PID/status`.
+pub fn status(pid: u32, field: &str) -> String {
+    let text = fs::read_to_string(format!("/proc/{pid}/status")).expect("status");
+    let line = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+    line.expect("field").trim().to_owned()
+}
