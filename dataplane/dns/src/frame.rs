@@ -28,7 +28,8 @@ const PROTOCOL_LENGTH: usize = size_of::<u16>();
 pub enum Lifecycle {
     /// Who are you?
     Hello,
-    /// Answer with [`LifecycleReply::Sockets`]; one byte follows that carries the UDP and the TCP socket.
+    /// Write the table to the state file and answer with [`LifecycleReply::Sockets`]; one byte follows that
+    /// carries the UDP and the TCP socket.
     HandOver,
     /// Answer what is under way and end, without a last word to the state file.
     Exit,

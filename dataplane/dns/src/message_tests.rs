@@ -5,6 +5,7 @@ use hickory_proto::rr::{Name, RData};
 use proptest::prelude::*;
 
 use super::*;
+use crate::forward::Said;
 
 fn query(name: &str) -> Message {
     let mut message = Message::new(0x1234, MessageType::Query, OpCode::Query);
@@ -123,6 +124,59 @@ proptest! {
         }
         bytes.truncate(bytes.len().saturating_sub(cut / 8));
         check(&bytes)?;
+    }
+}
+
+/// An answer as upstreams send it, with every section filled.
+fn upstream_answer() -> Message {
+    use hickory_proto::rr::rdata::{CNAME, MX, NULL, SOA, TXT};
+    let name = |text| Name::from_ascii(text).unwrap();
+    let record = |data| Record::from_rdata(name("tasks.web."), 60, data);
+    let mut message = query("tasks.web.");
+    message.metadata.message_type = MessageType::Response;
+    message.add_answers([
+        record(RData::CNAME(CNAME(name("alias.example.")))),
+        record(RData::MX(MX::new(10, name("mail.alias.example.")))),
+        record(RData::TXT(TXT::new(vec!["some text".to_owned()]))),
+        record(RData::Unknown { code: RecordType::Unknown(65280), rdata: NULL::with(vec![1, 2, 3]) }),
+    ]);
+    message.add_answers(records(3));
+    let soa = SOA::new(name("ns.example."), name("host.example."), 1, 2, 3, 4, 60);
+    message.add_authority(record(RData::SOA(soa)));
+    message.add_additionals(records(2));
+    message.set_edns(edns(1232, 0));
+    message
+}
+
+#[test]
+fn an_upstream_answer_is_sent_on_whole() {
+    let request = Request::parse(&query("tasks.web.").to_vec().unwrap()).unwrap();
+    let upstream = Message::from_vec(&upstream_answer().to_vec().unwrap()).unwrap();
+    let mut out = Vec::new();
+    encode(&request, Said::from(upstream.clone()).body(), u16::MAX, &mut out);
+    let sent = Message::from_vec(&out).unwrap();
+    assert_eq!(sent.answers, upstream.answers);
+    assert_eq!((sent.authorities, sent.additionals), (upstream.authorities, upstream.additionals));
+    assert_eq!((sent.edns, sent.metadata.authoritative), (None, false));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4096))]
+
+    #[test]
+    fn a_damaged_upstream_answer_is_sent_on_or_refused(
+        damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
+    ) {
+        let mut bytes = upstream_answer().to_vec().unwrap();
+        for (at, value) in damage {
+            *at.get_mut(&mut bytes) = value;
+        }
+        if let Ok(message) = Message::from_vec(&bytes) {
+            let request = Request::parse(&query("tasks.web.").to_vec().unwrap()).unwrap();
+            let mut out = Vec::new();
+            encode(&request, Said::from(message).body(), 512, &mut out);
+            prop_assert!(out.len() <= 512 && out[2] & 0x80 != 0);
+        }
     }
 }
 

@@ -1,13 +1,14 @@
 //! The server's side of the control socket.
 
 use std::io;
+use std::net::UdpSocket;
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio::io::AsyncWriteExt as _;
-use tokio::net::{TcpListener, UdpSocket, UnixListener, UnixStream};
+use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::sync::{Mutex, watch};
 
 use super::End;

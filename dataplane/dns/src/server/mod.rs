@@ -4,6 +4,7 @@
 //! a successor says so, on nothing else; what it answers from is the last table published or, before one was,
 //! the last one saved.
 
+mod batch;
 mod control;
 mod listen;
 mod saver;
@@ -21,7 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Parser;
-use tokio::net::{TcpListener, UdpSocket};
+use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Mutex, mpsc, watch};
 use tracing_subscriber::EnvFilter;
@@ -37,7 +38,7 @@ use takeover::Predecessor;
 /// What the server writes to standard output when it answers.
 pub const READY: &str = "ready";
 
-/// Threads that answer; one suffices for more than 100,000 questions a second, the second is for the rest.
+/// Threads for upstreams, connections and control, beside the one that answers datagrams.
 const THREADS: usize = 2;
 /// Time for what is under way when the server ends: one round of asking upstreams.
 const LAST_ANSWERS: Duration = Duration::from_secs(2);
@@ -168,6 +169,7 @@ fn say_ready() {
 /// A server that answers.
 struct Server {
     end: watch::Sender<Option<End>>,
+    datagrams: udp::Stop,
     stop: watch::Sender<bool>,
     under_way: mpsc::Receiver<()>,
     saver: Arc<Saver>,
@@ -182,12 +184,13 @@ impl Server {
         restore(&shared, state)?;
         let listen = sockets.address().map_err(io("read the listening address"))?;
         let identity = Identity { protocol: PROTOCOL, pid: std::process::id(), listen, netns: sockets.netns };
-        let udp = Arc::new(UdpSocket::from_std(sockets.udp).map_err(io("use the UDP socket"))?);
+        let udp = Arc::new(sockets.udp);
         let tcp = TcpListener::from_std(sockets.tcp).map_err(io("use the TCP socket"))?;
         let second = control::second_descriptor(&tcp).map_err(io("duplicate the TCP socket"))?;
         let (stop, stopping) = watch::channel(false);
         let (alive, under_way) = mpsc::channel(1);
-        tokio::spawn(udp::serve(Arc::clone(&shared), Arc::clone(&udp), stopping.clone(), alive.clone()));
+        let datagrams = udp::start(Arc::clone(&shared), Arc::clone(&udp), alive.clone());
+        let datagrams = datagrams.map_err(io("start the thread that answers datagrams"))?;
         tokio::spawn(tcp::serve(Arc::clone(&shared), tcp, stopping, alive));
         let saver = Arc::new(Saver::new(state.to_owned()));
         let (end, _) = watch::channel(None);
@@ -205,7 +208,7 @@ impl Server {
         };
         let control = tokio::spawn(control::serve(Arc::new(control), listener));
         tracing::info!(%listen, control = name, "the DNS server answers");
-        Ok(Self { end, stop, under_way, saver, control, file })
+        Ok(Self { end, datagrams, stop, under_way, saver, control, file })
     }
 
     async fn ended(&self) -> End {
@@ -219,6 +222,7 @@ impl Server {
     /// Takes no more questions, answers those that are under way, and saves what is to be saved.
     async fn finish(mut self, end: End) {
         tracing::info!(?end, "the DNS server ends");
+        self.datagrams.stop();
         self.stop.send_replace(true);
         let last = tokio::time::timeout(LAST_ANSWERS, self.under_way.recv());
         if last.await.is_err() {

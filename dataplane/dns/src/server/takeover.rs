@@ -57,13 +57,13 @@ impl Predecessor {
         }
     }
 
-    /// Its sockets, if they are what is wanted.
+    /// Its sockets, if they are what is wanted. They are asked for in any case: the server writes its table to
+    /// the file before, and the successor begins with that.
     pub async fn sockets(&mut self, listen: SocketAddr, netns: u64) -> Option<Sockets> {
-        if self.identity.listen != listen || self.identity.netns != netns {
-            return None;
-        }
         match timeout(ANSWER, self.hand_over()).await {
-            Ok(Ok(sockets)) => sockets,
+            Ok(Ok(sockets)) => {
+                sockets.filter(|_| self.identity.listen == listen && self.identity.netns == netns)
+            }
             Ok(Err(error)) => {
                 tracing::warn!(%error, "the running server does not hand over its sockets");
                 None

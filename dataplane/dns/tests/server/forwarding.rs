@@ -85,7 +85,8 @@ async fn a_dead_or_failing_upstream_costs_no_time() {
         let start = Instant::now();
         assert_eq!(place.asks(CLIENT).addresses("example.com.").await.1.len(), 1);
         assert!(start.elapsed().as_millis() < 1900, "{:?}", start.elapsed());
-        assert_eq!((bad.count().0, good.count().0), (1, 1));
+        // The first one may be called off before it has seen the question.
+        assert!(bad.count().0 <= 1 && good.count() == (1, 0));
     }
 }
 

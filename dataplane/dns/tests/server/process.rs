@@ -17,13 +17,26 @@ use tokio::time::timeout;
 
 use crate::support::*;
 
-async fn wait_for_file(path: &Path) {
+/// Resolves when this is so. For what the kernel tells nobody.
+async fn until(is_so: impl Fn() -> bool) {
     let look = async {
-        while !path.exists() {
+        while !is_so() {
             tokio::task::yield_now().await;
         }
     };
     timeout(PATIENCE, look).await.unwrap();
+}
+
+async fn wait_for_file(path: &Path) {
+    until(|| path.exists()).await;
+}
+
+/// Whether every thread of a process is stopped: the signal reaches one after the other.
+fn is_stopped(pid: u32) -> bool {
+    let stat =
+        |thread: std::fs::DirEntry| std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+    let mut threads = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    threads.all(|thread| stat(thread.unwrap()).contains(") T "))
 }
 
 #[tokio::test]
@@ -160,6 +173,7 @@ async fn one_that_hangs_is_replaced() {
     let former = place.serving(&table(1, 3, &[])).await;
     wait_for_file(&place.launch.state).await;
     kill(pid_of(former.pid()), Signal::SIGSTOP).unwrap();
+    until(|| is_stopped(former.pid())).await;
     let (control, origin) = place.server().await;
     assert_eq!(origin, Origin::Started);
     assert_ne!(control.pid(), former.pid());

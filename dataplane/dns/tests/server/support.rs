@@ -100,12 +100,14 @@ pub fn pid_of(pid: u32) -> Pid {
     Pid::from_raw(pid.try_into().unwrap())
 }
 
-/// An address whose port is free for UDP and TCP now.
+/// An address whose port is free for UDP and TCP now, below those that the kernel gives to clients, so that
+/// nobody takes it by chance before it is used.
 fn free_address() -> SocketAddr {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
     loop {
-        let tcp = TcpListener::bind((CLIENT, 0)).unwrap();
-        let address = tcp.local_addr().unwrap();
-        if UdpSocket::bind(address).is_ok() {
+        let number = std::process::id().wrapping_mul(97).wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
+        let address = SocketAddr::from((CLIENT, 20_000 + u16::try_from(number % 10_000).unwrap()));
+        if TcpListener::bind(address).is_ok() && UdpSocket::bind(address).is_ok() {
             return address;
         }
     }
