@@ -6,11 +6,13 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use crate::id::{NetworkId, NodeId, ServiceId, TaskId};
-use crate::object::{EndpointId, Task, Vni};
+use crate::object::{EndpointId, Meta, Task, TaskState, TaskStatus, Vni};
 use crate::port::{Port, Protocol};
 use crate::spec::IngressReply;
+use crate::time::Timestamp;
 
 /// Everything a node is told. Each table is keyed, so that a change is told as the keys it touches.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -189,6 +191,25 @@ impl AssignmentSet {
             }
         }
         Ok(())
+    }
+
+    /// SHA-256 over what the agent has to do, so that it can be compared with what the leader would send
+    /// now. What agents observe of tasks, and the log's bookkeeping, are left out.
+    pub fn digest(&self) -> [u8; 32] {
+        let mut set = self.clone();
+        for task in set.tasks.values_mut() {
+            task.meta = Meta::default();
+            task.status = TaskStatus {
+                state: TaskState::Assigned,
+                timestamp: Timestamp::ZERO,
+                message: String::new(),
+                err: String::new(),
+                container: None,
+            };
+        }
+        // None of our types can fail to encode; if one did, the digest would fit no other set.
+        let bytes = postcard::to_stdvec(&set).unwrap_or_else(|error| error.to_string().into_bytes());
+        Sha256::digest(bytes).into()
     }
 
     /// Takes in what changed.

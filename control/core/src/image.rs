@@ -41,7 +41,9 @@ fn name_is_good(name: &str) -> bool {
 fn host_is_good(host: &str) -> bool {
     let (name, port) = host.split_once(':').map_or((host, None), |(name, port)| (name, Some(port)));
     let inner = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.');
-    !name.is_empty() && name.bytes().all(inner) && port.is_none_or(|port| port.parse::<u16>().is_ok())
+    let edge = |byte: Option<u8>| byte.is_some_and(|byte| byte.is_ascii_alphanumeric());
+    let edges = edge(name.bytes().next()) && edge(name.bytes().last());
+    edges && name.bytes().all(inner) && port.is_none_or(|port| port.parse::<u16>().is_ok())
 }
 
 fn component_is_good(part: &str) -> bool {

@@ -12,12 +12,17 @@ mod allocate;
 pub mod assignment;
 pub mod command;
 pub mod constraint;
+mod dispatch;
 pub mod id;
 pub mod image;
 pub mod leader;
 pub mod name;
 pub mod object;
+mod orchestrate;
 pub mod port;
+mod schedule;
 pub mod spec;
 pub mod store;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 pub mod time;

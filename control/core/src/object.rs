@@ -17,6 +17,8 @@ use crate::time::Timestamp;
 pub struct Meta {
     /// Index of the log entry that last changed the object; users send it back to change it.
     pub version: u64,
+    /// Index of the log entry that made the object: the order in which objects came.
+    pub created_version: u64,
     /// When it was made, by the leader's clock.
     pub created_at: Timestamp,
     /// When it was last changed, by the leader's clock.

@@ -3,10 +3,12 @@
 
 mod address;
 mod port;
+mod stage;
 mod subnet;
 mod task;
 
 pub(crate) use address::{next_address, vips};
 pub(crate) use port::published_ports;
+pub(crate) use stage::Allocator;
 pub(crate) use subnet::{choose_subnet, next_vni, overlap};
-pub(crate) use task::{NoAddress, task_endpoints};
+use task::{NoAddress, task_endpoints};

@@ -3,6 +3,7 @@
 use ipnet::IpNet;
 
 use super::next_address;
+use crate::id::NetworkId;
 use crate::object::{EndpointId, Network, Task, TaskEndpoint};
 use crate::store::Store;
 
@@ -12,7 +13,9 @@ pub(crate) enum NoAddress {
     /// Every address of its subnet is taken.
     #[error("no available addresses on network {network} ({subnet})")]
     Full {
-        /// Name of the network.
+        /// The network.
+        id: NetworkId,
+        /// Its name.
         network: String,
         /// Its subnet.
         subnet: IpNet,
@@ -43,5 +46,5 @@ pub(crate) fn task_endpoints(store: &Store, task: &Task) -> Result<Vec<TaskEndpo
 }
 
 fn full(network: &Network) -> NoAddress {
-    NoAddress::Full { network: network.spec.name.to_string(), subnet: network.subnet }
+    NoAddress::Full { id: network.id, network: network.spec.name.to_string(), subnet: network.subnet }
 }

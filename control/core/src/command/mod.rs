@@ -13,6 +13,7 @@ mod validate;
 
 pub use cluster::{InitCluster, UpdateCluster, init_cluster, update_cluster};
 pub use network::{create_network, remove_network};
+pub(crate) use node::check_description;
 pub use node::{JoinNode, join_node, remove_node, update_node};
 pub use refusal::{PortUsage, Refusal, RefusalKind};
 pub use service::{create_service, remove_service, scale_service, update_service};

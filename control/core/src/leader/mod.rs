@@ -7,13 +7,29 @@
 //! is made from one state of the store and each write expects the version it was made from, so whatever
 //! a user changed in between makes it fail whole; the leader then decides anew from what it knows by then.
 
+pub(crate) mod draft;
+mod flight;
+mod liveness;
+mod orphans;
+mod reports;
+
 use std::net::IpAddr;
 
-use crate::assignment::AssignmentUpdate;
+use crate::allocate::Allocator;
+use crate::assignment::{AssignmentSet, AssignmentUpdate};
+use crate::command::check_description;
+use crate::dispatch::{self, Dispatcher};
 use crate::id::{Entropy, NodeId, SessionId, TaskId};
 use crate::object::{NodeDescription, TaskStatus};
-use crate::store::{Change, Store, Transaction};
+use crate::orchestrate::Orchestrator;
+use crate::schedule::Scheduler;
+use crate::store::{Change, Delta, Object, Store, Transaction};
 use crate::time::Timestamp;
+use draft::Draft;
+use flight::Flight;
+use liveness::{Liveness, Told};
+use orphans::Orphans;
+use reports::Reports;
 
 /// What happens to the leader.
 #[derive(Debug, Clone, PartialEq)]
@@ -96,18 +112,190 @@ pub struct Actions {
 #[derive(Debug)]
 pub struct Leader {
     store: Store,
+    flight: Flight,
+    liveness: Liveness,
+    orphans: Orphans,
+    reports: Reports,
+    orchestrator: Orchestrator,
+    allocator: Allocator,
+    scheduler: Scheduler,
+    dispatcher: Dispatcher,
+    /// When it asked to be woken last.
+    alarm: Option<Timestamp>,
 }
 
 impl Leader {
     /// Takes over at a state of the store. Every node gets a full grace period from `now`.
     pub fn new(store: &Store, now: Timestamp) -> Self {
-        let _ = now;
-        Self { store: store.clone() }
+        Self {
+            store: store.clone(),
+            flight: Flight::default(),
+            liveness: Liveness::new(store, now),
+            orphans: Orphans::new(store),
+            reports: Reports::default(),
+            orchestrator: Orchestrator::new(store),
+            allocator: Allocator::new(store),
+            scheduler: Scheduler::new(store),
+            dispatcher: Dispatcher::new(store),
+            alarm: None,
+        }
+    }
+
+    /// The store as this leader knows it.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Everything that a node is told, to compare with what its agent has.
+    pub fn assignments(&self, node: NodeId) -> AssignmentSet {
+        dispatch::full(&self.store, node)
     }
 
     /// Handles one event. Call it once with [`Event::Wake`] right after [`Leader::new`].
     pub fn step(&mut self, event: Event, now: Timestamp, entropy: &mut dyn Entropy) -> Actions {
-        let _ = (event, now, entropy, &self.store);
-        Actions::default()
+        let mut actions = Actions::default();
+        if let Some(alarm) = self.alarm {
+            self.liveness.forgive_stall(alarm, now);
+        }
+        self.handle(event, now, &mut actions);
+        self.liveness.expire(now);
+        if self.flight.is_landed(self.store.index(), now) && self.has_work(now) {
+            self.propose(now, entropy, &mut actions);
+        }
+        actions.wake_at = self.next_wake();
+        self.alarm = actions.wake_at;
+        actions
+    }
+
+    fn handle(&mut self, event: Event, now: Timestamp, actions: &mut Actions) {
+        match event {
+            Event::Wake => {}
+            Event::Committed { index, changes } => self.committed(index, &changes, now, actions),
+            Event::Settled { index } => {
+                if let Some(lost) = self.flight.settle(index, now) {
+                    lost.iter().for_each(|object| self.look_again(object));
+                }
+            }
+            Event::SessionOpened { node, session, description, addr, data_path_addr } => {
+                let told = Told { description: *description, addr, data_path_addr };
+                self.open(node, session, told, now, actions);
+            }
+            Event::SessionClosed { node, session } => {
+                self.liveness.close(node, session);
+                self.dispatcher.close(node, session);
+            }
+            Event::Heartbeat { node, session } => drop(self.hear(node, session, now, actions)),
+            Event::Statuses { node, session, statuses } => {
+                if self.hear(node, session, now, actions) {
+                    self.reports.add(node, statuses);
+                }
+            }
+            Event::RestartAnnounced { node, session } => {
+                self.liveness.announce_restart(node, session, now);
+            }
+        }
+    }
+
+    fn open(&mut self, node: NodeId, session: SessionId, told: Told, now: Timestamp, actions: &mut Actions) {
+        if self.store.node(node).is_none() || check_description(&told.description).is_err() {
+            actions.close.push(session);
+            return;
+        }
+        actions.close.extend(self.liveness.open(node, session, told, now));
+        actions.send.push((session, self.dispatcher.open(&self.store, node, session)));
+    }
+
+    fn hear(&mut self, node: NodeId, session: SessionId, now: Timestamp, actions: &mut Actions) -> bool {
+        let known = self.liveness.hear(&self.store, node, session, now);
+        if !known {
+            actions.close.push(session);
+        }
+        known
+    }
+
+    fn committed(&mut self, index: u64, changes: &[Change], now: Timestamp, actions: &mut Actions) {
+        let before = self.store.clone();
+        self.store.replay(index, changes);
+        for change in changes {
+            self.orphans.observe(change);
+            self.orchestrator.committed(&self.store, change);
+            self.scheduler.committed(change);
+            if let Some((node, session)) = self.liveness.observe(&self.store, change, now) {
+                self.dispatcher.close(node, session);
+                actions.close.push(session);
+            }
+        }
+        let store = self.store.clone();
+        self.notice(&store, changes);
+        actions.send.extend(self.dispatcher.observe(&before, &self.store, changes));
+    }
+
+    fn has_work(&self, now: Timestamp) -> bool {
+        let timers = [self.orchestrator.wake_at(), self.orphans.wake_at()];
+        timers.into_iter().flatten().any(|at| at <= now)
+            || self.liveness.has_work()
+            || self.reports.has_work()
+            || self.orchestrator.has_work()
+            || self.allocator.has_work()
+            || self.scheduler.has_work()
+    }
+
+    /// Makes the next batch.
+    fn propose(&mut self, now: Timestamp, entropy: &mut dyn Entropy, actions: &mut Actions) {
+        let base = self.store.clone();
+        let mut draft = Draft::new(&base, now);
+        self.liveness.plan(&mut draft);
+        self.reports.plan(&mut draft);
+        self.orphans.plan(&mut draft);
+        self.take_note(&mut draft);
+        self.orchestrator.plan(&mut draft, entropy);
+        self.take_note(&mut draft);
+        self.allocator.plan(&mut draft);
+        self.take_note(&mut draft);
+        self.scheduler.plan(&mut draft);
+        self.take_note(&mut draft);
+        let (transactions, touched) = draft.finish();
+        self.flight.launch(base.index(), transactions.len(), touched);
+        actions.propose = transactions;
+    }
+
+    fn take_note(&mut self, draft: &mut Draft<'_>) {
+        let fresh = draft.take_fresh();
+        self.notice(draft.store(), &fresh);
+    }
+
+    /// Tells the stages what changed, in the store or in a draft of it.
+    fn notice(&mut self, store: &Store, changes: &[Change]) {
+        for change in changes {
+            self.orchestrator.notice(store, change);
+            self.allocator.notice(change);
+            self.scheduler.notice(change);
+        }
+    }
+
+    /// Looks again at an object whose drafted change was not carried out.
+    fn look_again(&mut self, object: &Object) {
+        match object {
+            Object::Node(node) => {
+                self.liveness.look_again(node.id);
+                if let Some(node) = self.store.node(node.id) {
+                    self.scheduler.notice(&Change::Node(Delta { old: None, new: Some(node.clone()) }));
+                }
+            }
+            Object::Task(task) => {
+                self.orchestrator.look_again(task.service);
+                self.allocator.look_again(task.id);
+                self.scheduler.look_again(task.id, self.store.task(task.id).map(|task| &**task));
+            }
+            Object::Cluster(_) | Object::Network(_) | Object::Service(_) => {}
+        }
+    }
+
+    fn next_wake(&self) -> Option<Timestamp> {
+        let own = [self.liveness.wake_at(), self.flight.wake_at()];
+        // While a batch is on its way nothing can be decided; its end is an event.
+        let waits = [self.orchestrator.wake_at(), self.orphans.wake_at()];
+        let waits = waits.into_iter().filter(|_| self.flight.is_idle());
+        own.into_iter().chain(waits).flatten().min()
     }
 }

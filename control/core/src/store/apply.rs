@@ -43,8 +43,9 @@ impl Store {
         let key = object.key();
         let old = self.get(key);
         check_expectation(key, old.as_ref(), expect)?;
-        let created_at = old.as_ref().map_or(at, |old| old.meta().created_at);
-        let change = self.change_to(object.clone(), Meta { version: index, created_at, updated_at: at });
+        let made = Meta { created_version: index, created_at: at, ..Meta::default() };
+        let meta = Meta { version: index, updated_at: at, ..old.as_ref().map_or(made, Object::meta) };
+        let change = self.change_to(object.clone(), meta);
         self.check_claims(&change)?;
         self.adopt(change.clone());
         Ok(change)
@@ -100,7 +101,7 @@ impl Store {
     }
 
     /// Makes a change that was found good: the indexes first, then the object.
-    pub(super) fn adopt(&mut self, change: Change) {
+    pub(crate) fn adopt(&mut self, change: Change) {
         match change {
             Change::Cluster(delta) => self.cluster = delta.new,
             Change::Node(Delta { old, new }) => swap(&mut self.nodes, old, new, |node| node.id),

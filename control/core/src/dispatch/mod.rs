@@ -1,0 +1,228 @@
+//! Telling each node's agent what concerns it: everything when its session opens, afterwards what each log
+//! entry changes for it. Nothing is kept for a node but the networks it is in; what a full set holds is
+//! read from the store.
+
+mod members;
+mod view;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::assignment::{AssignmentChanges, AssignmentUpdate};
+use crate::id::{NetworkId, NodeId, ServiceId, SessionId};
+use crate::object::{Cluster, Network, Node, Service, Task};
+use crate::store::{Change, Delta, Store};
+use members::{Members, Turn};
+
+pub(crate) use view::full;
+
+/// The open sessions and what their nodes see.
+#[derive(Debug)]
+pub(crate) struct Dispatcher {
+    members: Members,
+    sessions: BTreeMap<NodeId, Session>,
+}
+
+#[derive(Debug)]
+struct Session {
+    id: SessionId,
+    /// Log index that the agent's set stands for.
+    version: u64,
+}
+
+/// One log entry: the stores that it led from and to, and which nodes came into networks or left them.
+#[derive(Clone, Copy)]
+struct Entry<'a> {
+    before: &'a Store,
+    after: &'a Store,
+    turns: &'a BTreeMap<NodeId, Turn>,
+}
+
+/// What it changes for each node.
+type News = BTreeMap<NodeId, AssignmentChanges>;
+
+impl Dispatcher {
+    pub(crate) fn new(store: &Store) -> Self {
+        Self { members: Members::new(store), sessions: BTreeMap::new() }
+    }
+
+    /// Opens a node's session and gives it everything.
+    pub(crate) fn open(&mut self, store: &Store, node: NodeId, id: SessionId) -> AssignmentUpdate {
+        let version = store.index();
+        self.sessions.insert(node, Session { id, version });
+        AssignmentUpdate::Full { version, set: Box::new(full(store, node)) }
+    }
+
+    /// Forgets a node's session, if it is this one.
+    pub(crate) fn close(&mut self, node: NodeId, id: SessionId) {
+        if self.sessions.get(&node).is_some_and(|session| session.id == id) {
+            self.sessions.remove(&node);
+        }
+    }
+
+    /// What a log entry, which led from `before` to `after`, means for each session.
+    pub(crate) fn observe(
+        &mut self,
+        before: &Store,
+        after: &Store,
+        changes: &[Change],
+    ) -> Vec<(SessionId, AssignmentUpdate)> {
+        let turns = self.members.observe(changes);
+        if before.ingress_network().map(|it| it.id) != after.ingress_network().map(|it| it.id) {
+            self.members = Members::new(after);
+            return self.resend(after);
+        }
+        let entry = Entry { before, after, turns: &turns };
+        let mut news = News::new();
+        for change in changes {
+            match change {
+                Change::Cluster(delta) => self.cluster(&mut news, delta),
+                Change::Node(delta) => self.peer(&mut news, delta),
+                Change::Network(delta) => self.network(entry, &mut news, delta),
+                Change::Service(delta) => self.service(entry, &mut news, delta),
+                Change::Task(delta) => self.task(entry, &mut news, delta),
+            }
+        }
+        self.turned(entry, &mut news);
+        news.into_iter().filter_map(|(node, changes)| self.increment(after, node, changes)).collect()
+    }
+
+    fn increment(
+        &mut self,
+        store: &Store,
+        node: NodeId,
+        changes: AssignmentChanges,
+    ) -> Option<(SessionId, AssignmentUpdate)> {
+        let session = self.sessions.get_mut(&node).filter(|_| !changes.is_empty())?;
+        let from = std::mem::replace(&mut session.version, store.index());
+        let update = AssignmentUpdate::Increment { from, to: session.version, changes: Box::new(changes) };
+        Some((session.id, update))
+    }
+
+    fn resend(&mut self, store: &Store) -> Vec<(SessionId, AssignmentUpdate)> {
+        let sessions: Vec<_> = self.sessions.iter().map(|(node, session)| (*node, session.id)).collect();
+        sessions.into_iter().map(|(node, id)| (id, self.open(store, node, id))).collect()
+    }
+
+    fn cluster(&self, news: &mut News, delta: &Delta<Cluster>) {
+        let [old, new] = [&delta.old, &delta.new].map(|side| side.as_deref().map(view::settings));
+        for node in self.sessions.keys().filter(|_| old != new) {
+            news.entry(*node).or_default().settings = new;
+        }
+    }
+
+    fn peer(&self, news: &mut News, delta: &Delta<Node>) {
+        let [old, new] = [&delta.old, &delta.new].map(|side| side.as_deref().and_then(view::peer));
+        let Some(changed) = delta.new.as_ref().or(delta.old.as_ref()).filter(|_| old != new) else { return };
+        for node in self.sessions.keys().filter(|node| **node != changed.id) {
+            news.entry(*node).or_default().peers.insert(changed.id, new);
+        }
+    }
+
+    fn network(&self, entry: Entry<'_>, news: &mut News, delta: &Delta<Network>) {
+        let (Some(old), Some(new)) = (&delta.old, &delta.new) else { return };
+        let view = view::network(new);
+        if view != view::network(old) {
+            self.to_network(entry, news, new.id, |changes| {
+                changes.networks.insert(new.id, Some(view.clone()));
+            });
+        }
+    }
+
+    fn service(&self, entry: Entry<'_>, news: &mut News, delta: &Delta<Service>) {
+        if let Some(changed) = delta.new.as_ref().or(delta.old.as_ref()) {
+            for node in self.sessions.keys() {
+                self.look_at_service(entry, news, *node, changed.id);
+            }
+        }
+    }
+
+    fn task(&self, entry: Entry<'_>, news: &mut News, delta: &Delta<Task>) {
+        let [old, new] =
+            [&delta.old, &delta.new].map(|side| side.as_ref().filter(|task| view::is_told(task)));
+        let same = old.zip(new).is_some_and(|(old, new)| view::same_work(old, new));
+        let place = new.or(old).and_then(|task| Some((task.node?, task.id)));
+        if let Some((node, id)) = place.filter(|(node, _)| !same && self.sessions.contains_key(node)) {
+            news.entry(node).or_default().tasks.insert(id, new.map(|task| Task::clone(task)));
+        }
+        let (mut old, new) = (view::task_endpoints(old), view::task_endpoints(new));
+        for (id, new) in new {
+            if old.remove(&id).as_ref() != Some(&new) {
+                self.to_network(entry, news, new.network, |changes| {
+                    changes.endpoints.insert(id, Some(new.clone()));
+                });
+            }
+        }
+        for (id, old) in old {
+            self.to_network(entry, news, old.network, |changes| {
+                changes.endpoints.insert(id, None);
+            });
+        }
+    }
+
+    /// Tells the nodes that were in the network and still are. Those that just came or left are told of
+    /// the network as a whole.
+    fn to_network(
+        &self,
+        entry: Entry<'_>,
+        news: &mut News,
+        network: NetworkId,
+        tell: impl Fn(&mut AssignmentChanges),
+    ) {
+        for node in self.sessions.keys() {
+            let came = entry.turns.get(node).is_some_and(|turn| turn.gained.contains(&network));
+            if !came && self.sees(entry.after, *node, network) {
+                tell(news.entry(*node).or_default());
+            }
+        }
+    }
+
+    /// Tells the nodes that came into a network, or left it, of everything in it.
+    fn turned(&self, entry: Entry<'_>, news: &mut News) {
+        for (node, turn) in entry.turns.iter().filter(|(node, _)| self.sessions.contains_key(node)) {
+            let mut services: BTreeSet<ServiceId> = BTreeSet::new();
+            let changes = news.entry(*node).or_default();
+            for network in &turn.lost {
+                services.extend(entry.before.network_services(*network).map(|service| service.id));
+                changes.networks.insert(*network, None);
+                let endpoints = view::endpoints(entry.before, *network);
+                changes.endpoints.extend(endpoints.into_keys().map(|id| (id, None)));
+            }
+            for network in &turn.gained {
+                services.extend(entry.after.network_services(*network).map(|service| service.id));
+                changes.networks.insert(*network, entry.after.network(*network).map(|it| view::network(it)));
+                let endpoints = view::endpoints(entry.after, *network);
+                changes.endpoints.extend(endpoints.into_iter().map(|(id, view)| (id, Some(view))));
+            }
+            for service in services {
+                self.look_at_service(entry, news, *node, service);
+            }
+        }
+    }
+
+    /// Tells a node of a service if what it sees of it has changed.
+    fn look_at_service(&self, entry: Entry<'_>, news: &mut News, node: NodeId, id: ServiceId) {
+        let old = entry.before.service(id).and_then(|service| {
+            view::service(entry.before, service, |network| self.saw(entry, node, network))
+        });
+        let new = entry.after.service(id).and_then(|service| {
+            view::service(entry.after, service, |network| self.sees(entry.after, node, network))
+        });
+        if old != new {
+            news.entry(node).or_default().services.insert(id, new);
+        }
+    }
+
+    /// Whether a node forwards for a network.
+    fn sees(&self, store: &Store, node: NodeId, network: NetworkId) -> bool {
+        store.ingress_network().is_some_and(|it| it.id == network) || self.members.has(node, network)
+    }
+
+    /// Whether it did so before this log entry.
+    fn saw(&self, entry: Entry<'_>, node: NodeId, network: NetworkId) -> bool {
+        match entry.turns.get(&node) {
+            Some(turn) if turn.gained.contains(&network) => false,
+            Some(turn) if turn.lost.contains(&network) => true,
+            _ => self.sees(entry.before, node, network),
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! What a node sees of one state of the store: pure functions, one for each table of the set.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use crate::assignment::{
+    AssignmentSet, ClusterSettings, EndpointView, NetworkView, PublishedView, ServiceView,
+};
+use crate::id::{NetworkId, NodeId, TaskId};
+use crate::object::{Cluster, EndpointId, Network, Node, NodeState, Service, Task, TaskState};
+use crate::port::PublishMode;
+use crate::store::{Key, Store};
+
+/// Whether the task's node is told of it: it was given to the node and has not ended.
+pub(super) fn is_told(task: &Task) -> bool {
+    task.node.is_some() && (TaskState::Assigned..=TaskState::Running).contains(&task.status.state)
+}
+
+/// Whether the agent has the same to do; its own observations are no news to it.
+pub(super) fn same_work(old: &Task, new: &Task) -> bool {
+    old.desired_state == new.desired_state
+        && old.node == new.node
+        && old.spec == new.spec
+        && old.endpoints == new.endpoints
+        && old.host_ports == new.host_ports
+}
+
+/// Everything that a node is told.
+pub(crate) fn full(store: &Store, node: NodeId) -> AssignmentSet {
+    let networks = visible_networks(store, node);
+    let tasks = store.node_tasks(node).filter(|task| is_told(task));
+    let services: BTreeSet<_> = networks
+        .iter()
+        .flat_map(|network| store.network_services(*network))
+        .map(|service| service.id)
+        .collect();
+    let services = services.into_iter().filter_map(|id| store.service(id));
+    AssignmentSet {
+        tasks: tasks.map(|task| (task.id, Task::clone(task))).collect(),
+        settings: store.cluster().map_or_else(ClusterSettings::default, |cluster| settings(cluster)),
+        peers: store
+            .nodes()
+            .filter(|other| other.id != node)
+            .filter_map(|other| peer(other).map(|address| (other.id, address)))
+            .collect(),
+        networks: networks.iter().filter_map(|id| Some((*id, network(store.network(*id)?)))).collect(),
+        endpoints: networks.iter().flat_map(|id| endpoints(store, *id)).collect(),
+        services: services
+            .filter_map(|it| {
+                service(store, it, |network| networks.contains(&network)).map(|view| (it.id, view))
+            })
+            .collect(),
+    }
+}
+
+/// The networks that a node forwards for: those of its tasks, and the ingress network.
+fn visible_networks(store: &Store, node: NodeId) -> BTreeSet<NetworkId> {
+    let tasks = store.node_tasks(node).filter(|task| is_told(task));
+    let joined = tasks.flat_map(|task| &task.endpoints).map(|endpoint| endpoint.network);
+    joined.chain(store.ingress_network().map(|network| network.id)).collect()
+}
+
+pub(super) fn settings(cluster: &Cluster) -> ClusterSettings {
+    ClusterSettings {
+        data_path_port: cluster.spec.data_path_port,
+        ingress_reply: cluster.spec.ingress_reply,
+        heartbeat: cluster.spec.heartbeat,
+    }
+}
+
+/// Where the others' tunnels to this node end; nowhere once it left.
+pub(super) fn peer(node: &Node) -> Option<IpAddr> {
+    (node.status.state != NodeState::Disconnected).then_some(node.status.data_path_addr)
+}
+
+pub(super) fn network(network: &Network) -> NetworkView {
+    NetworkView {
+        name: network.spec.name.to_string(),
+        vni: network.vni,
+        subnet: network.subnet,
+        gateway: network.gateway,
+        internal: network.spec.internal,
+        ingress: network.spec.ingress,
+        mtu: network.spec.mtu,
+    }
+}
+
+/// The endpoints of a network, on whatever node.
+pub(super) fn endpoints(store: &Store, network: NetworkId) -> BTreeMap<EndpointId, EndpointView> {
+    let tasks: BTreeSet<TaskId> = store
+        .network_addresses(network)
+        .filter_map(|(_, owner)| match owner {
+            Key::Task(task) => Some(task),
+            _ => None,
+        })
+        .collect();
+    let tasks = tasks.into_iter().filter_map(|id| store.task(id));
+    tasks.flat_map(|task| task_endpoints(Some(task))).filter(|(_, view)| view.network == network).collect()
+}
+
+/// The endpoints of one task; none before it has a node and after it ended.
+pub(super) fn task_endpoints(task: Option<&Arc<Task>>) -> BTreeMap<EndpointId, EndpointView> {
+    let Some((task, node)) = task.filter(|task| is_told(task)).and_then(|task| Some((task, task.node?)))
+    else {
+        return BTreeMap::new();
+    };
+    let active = task.status.state == TaskState::Running && task.desired_state == TaskState::Running;
+    let view = |endpoint: &crate::object::TaskEndpoint| EndpointView {
+        network: endpoint.network,
+        address: endpoint.address,
+        node,
+        task: task.id,
+        task_name: task.name(),
+        hostname: task.spec.container.hostname.clone(),
+        service: task.service,
+        active,
+    };
+    task.endpoints.iter().map(|endpoint| (endpoint.id, view(endpoint))).collect()
+}
+
+/// A service as far as the networks reach that are `seen`; `None` when none of its networks is.
+pub(super) fn service(
+    store: &Store,
+    service: &Service,
+    seen: impl Fn(NetworkId) -> bool,
+) -> Option<ServiceView> {
+    let vips = service.endpoint.vips.iter().filter(|(network, _)| seen(**network));
+    let joined = service.spec.task.networks.iter().filter(|attachment| seen(attachment.network));
+    let ingress =
+        service.publishes_ingress() && store.ingress_network().is_some_and(|network| seen(network.id));
+    let published = service.endpoint.ports.iter().filter(|port| ingress && port.mode == PublishMode::Ingress);
+    let view = ServiceView {
+        name: service.spec.name.to_string(),
+        vips: vips.map(|(network, address)| (*network, *address)).collect(),
+        aliases: joined.map(|attachment| (attachment.network, attachment.aliases.clone())).collect(),
+        published: published
+            .map(|port| PublishedView {
+                published: port.published,
+                target: port.target,
+                protocol: port.protocol,
+            })
+            .collect(),
+    };
+    (ingress || !view.aliases.is_empty()).then_some(view)
+}

@@ -1,0 +1,58 @@
+//! Global services: one task on each node that is there, takes tasks and fulfils the constraints.
+
+use super::instance::{clean_up, retire};
+use super::{Instance, Orchestrator, is_live, new_task};
+use crate::id::Entropy;
+use crate::leader::draft::Draft;
+use crate::object::{Node, NodeState, Service, TaskState};
+use crate::spec::Availability;
+
+impl Orchestrator {
+    /// Brings a global service in order; false when the batch was full before it was.
+    pub(super) fn plan_global(
+        &mut self,
+        draft: &mut Draft<'_>,
+        service: &Service,
+        entropy: &mut dyn Entropy,
+    ) -> bool {
+        let nodes: Vec<_> = draft.store().nodes().map(|node| node.id).collect();
+        for node in nodes {
+            if draft.is_full() {
+                return false;
+            }
+            self.plan_node(draft, service, Instance::on_node(service.id, node), entropy);
+        }
+        true
+    }
+
+    /// Brings one node of a global service in order.
+    pub(super) fn plan_node(
+        &mut self,
+        draft: &mut Draft<'_>,
+        service: &Service,
+        instance: Instance,
+        entropy: &mut dyn Entropy,
+    ) {
+        let node = instance.node.and_then(|node| draft.store().node(node));
+        let belongs = node.is_some_and(|node| belongs(node, service));
+        let takes_new = node.is_some_and(|node| node.spec.availability == Availability::Active);
+        let tasks = instance.tasks(draft.store());
+        if !belongs {
+            let live = tasks.iter().filter(|task| is_live(task));
+            live.for_each(|task| retire(draft, task, TaskState::Shutdown));
+            clean_up(draft, instance);
+        } else if tasks.iter().all(|task| task.desired_state == TaskState::Remove) {
+            if takes_new {
+                draft.put_task(new_task(service, instance, draft.now(), entropy));
+            }
+        } else {
+            self.keep(draft, service, instance, entropy);
+        }
+    }
+}
+
+fn belongs(node: &Node, service: &Service) -> bool {
+    node.status.state == NodeState::Ready
+        && node.spec.availability != Availability::Drain
+        && service.spec.task.placement.constraints.iter().all(|constraint| constraint.matches(node))
+}

@@ -1,0 +1,214 @@
+//! Orchestrators: how many tasks each service should have, where a task's life is to go, and what takes
+//! the place of one that ended. They decide from the store alone, so a new leader carries on, and an
+//! orchestrator that runs twice on one state decides nothing the second time.
+//!
+//! What changed is remembered as a service (its number of tasks is looked at) or as an instance (a slot of a
+//! replicated service, a node of a global one), so that the end of one task costs no look at the others.
+
+mod global;
+mod instance;
+mod replicated;
+mod restart;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
+
+use crate::id::{Entropy, NodeId, ServiceId, TaskId};
+use crate::leader::draft::Draft;
+use crate::object::{Cluster, Meta, Node, Service, Task, TaskState, TaskStatus};
+use crate::port::PublishMode;
+use crate::spec::ServiceMode;
+use crate::store::{Change, Delta, Store};
+use crate::time::Timestamp;
+use restart::Restarts;
+
+/// One of a service's places for a task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Instance {
+    service: ServiceId,
+    /// Number of the replica; 0 for a global service.
+    slot: u32,
+    /// The node of a global service's task.
+    node: Option<NodeId>,
+}
+
+/// What the orchestrators have to look at.
+#[derive(Debug, Default)]
+pub(crate) struct Orchestrator {
+    services: BTreeSet<ServiceId>,
+    instances: BTreeSet<Instance>,
+    timers: BTreeSet<(Timestamp, Instance)>,
+    globals: BTreeSet<ServiceId>,
+    restarts: Restarts,
+}
+
+impl Orchestrator {
+    pub(crate) fn new(store: &Store) -> Self {
+        let is_global = |service: &&std::sync::Arc<Service>| service.spec.mode == ServiceMode::Global;
+        let orphaned = store.tasks().map(|task| task.service).filter(|id| store.service(*id).is_none());
+        Self {
+            services: store.services().map(|service| service.id).chain(orphaned).collect(),
+            globals: store.services().filter(is_global).map(|service| service.id).collect(),
+            restarts: Restarts::new(store),
+            ..Self::default()
+        }
+    }
+
+    /// Notes what a change means, whether it is committed or drafted.
+    pub(crate) fn notice(&mut self, store: &Store, change: &Change) {
+        match change {
+            Change::Service(delta) => self.service_changed(delta),
+            Change::Node(delta) => self.node_changed(store, delta),
+            Change::Task(Delta { old, new }) => {
+                if let Some(task) = new.as_ref().or(old.as_ref()) {
+                    self.instances.insert(Instance::of(task));
+                }
+            }
+            Change::Cluster(_) | Change::Network(_) => {}
+        }
+    }
+
+    /// Counts restarts; committed changes only.
+    pub(crate) fn committed(&mut self, store: &Store, change: &Change) {
+        self.restarts.observe(store, change);
+    }
+
+    /// Looks at a service again, because a decision about it was not carried out.
+    pub(crate) fn look_again(&mut self, service: ServiceId) {
+        self.services.insert(service);
+    }
+
+    fn service_changed(&mut self, delta: &Delta<Service>) {
+        let Some(service) = delta.new.as_ref().or(delta.old.as_ref()) else { return };
+        self.services.insert(service.id);
+        if delta.new.is_some() && service.spec.mode == ServiceMode::Global {
+            self.globals.insert(service.id);
+        } else {
+            self.globals.remove(&service.id);
+        }
+    }
+
+    fn node_changed(&mut self, store: &Store, delta: &Delta<Node>) {
+        let Some(node) = delta.new.as_ref().or(delta.old.as_ref()) else { return };
+        self.instances.extend(store.node_tasks(node.id).map(|task| Instance::of(task)));
+        let node = node.id;
+        self.instances.extend(self.globals.iter().map(|service| Instance::on_node(*service, node)));
+    }
+
+    pub(crate) fn has_work(&self) -> bool {
+        !self.services.is_empty() || !self.instances.is_empty()
+    }
+
+    /// When something is due that no event will tell of.
+    pub(crate) fn wake_at(&self) -> Option<Timestamp> {
+        self.timers.first().map(|(at, _)| *at)
+    }
+
+    /// Looks at whatever changed, until the batch is full.
+    pub(crate) fn plan(&mut self, draft: &mut Draft<'_>, entropy: &mut dyn Entropy) {
+        while let Some((_, instance)) = self.timers.first().filter(|(at, _)| *at <= draft.now()).copied() {
+            self.timers.pop_first();
+            self.instances.insert(instance);
+        }
+        while let Some(service) = self.services.first().copied().filter(|_| !draft.is_full()) {
+            let done = self.plan_service(draft, service, entropy);
+            if !done {
+                break;
+            }
+            self.services.remove(&service);
+        }
+        while let Some(instance) = self.instances.first().copied().filter(|_| !draft.is_full()) {
+            self.instances.remove(&instance);
+            self.plan_instance(draft, instance, entropy);
+        }
+    }
+
+    /// Brings a whole service in order; false when the batch was full before it was.
+    fn plan_service(&mut self, draft: &mut Draft<'_>, id: ServiceId, entropy: &mut dyn Entropy) -> bool {
+        let Some(service) = draft.store().service(id).cloned() else {
+            return instance::remove_all(draft, id);
+        };
+        match service.spec.mode {
+            ServiceMode::Replicated { replicas } => self.plan_replicated(draft, &service, replicas, entropy),
+            ServiceMode::Global => self.plan_global(draft, &service, entropy),
+        }
+    }
+
+    fn plan_instance(&mut self, draft: &mut Draft<'_>, instance: Instance, entropy: &mut dyn Entropy) {
+        match draft.store().service(instance.service).cloned() {
+            None => instance.tasks(draft.store()).iter().for_each(|task| instance::remove(draft, task)),
+            Some(service) if service.spec.mode == ServiceMode::Global => {
+                self.plan_node(draft, &service, instance, entropy);
+            }
+            Some(service) => self.keep(draft, &service, instance, entropy),
+        }
+    }
+
+    fn wait_until(&mut self, at: Timestamp, instance: Instance) {
+        self.timers.insert((at, instance));
+    }
+}
+
+impl Instance {
+    fn of(task: &Task) -> Self {
+        Self { service: task.service, slot: task.slot, node: task.node.filter(|_| task.slot == 0) }
+    }
+
+    fn on_node(service: ServiceId, node: NodeId) -> Self {
+        Self { service, slot: 0, node: Some(node) }
+    }
+
+    /// The instance's tasks, ended ones included, oldest first.
+    fn tasks(self, store: &Store) -> Vec<std::sync::Arc<Task>> {
+        let mut tasks: Vec<_> = match self.node {
+            Some(node) => store.node_tasks(node).filter(|task| Self::of(task) == self).cloned().collect(),
+            None => store.slot_tasks(self.service, self.slot).cloned().collect(),
+        };
+        tasks.sort_by_key(|task| age(task));
+        tasks
+    }
+}
+
+/// Sorts a slot's tasks by when they were made. One that is only drafted is the youngest.
+fn age(task: &Task) -> (u64, TaskId) {
+    let drafted = task.meta.version == 0;
+    (if drafted { u64::MAX } else { task.meta.created_version }, task.id)
+}
+
+/// Whether the task should still run, or come to run.
+fn is_live(task: &Task) -> bool {
+    task.desired_state <= TaskState::Running
+}
+
+/// How many tasks an instance keeps, the current one counted.
+fn history_limit(cluster: Option<&std::sync::Arc<Cluster>>) -> usize {
+    let limit = cluster.map_or(5, |cluster| cluster.spec.task_history_limit);
+    usize::try_from(limit).unwrap_or(usize::MAX)
+}
+
+/// A new task of a service, with nothing allocated yet.
+fn new_task(service: &Service, instance: Instance, now: Timestamp, entropy: &mut dyn Entropy) -> Task {
+    let host = service.endpoint.ports.iter().filter(|port| port.mode == PublishMode::Host);
+    Task {
+        id: TaskId::new(entropy),
+        meta: Meta { created_at: now, updated_at: now, ..Meta::default() },
+        service: service.id,
+        service_name: service.spec.name.clone(),
+        spec: service.spec.task.clone(),
+        spec_version: service.spec_version,
+        slot: instance.slot,
+        node: instance.node,
+        desired_state: TaskState::Running,
+        status: TaskStatus {
+            state: TaskState::New,
+            timestamp: now,
+            message: "created".to_owned(),
+            err: String::new(),
+            container: None,
+        },
+        endpoints: Vec::new(),
+        host_ports: host.copied().collect(),
+        start_at: now,
+    }
+}

@@ -1,0 +1,91 @@
+//! Replicated services: so many slots, the lowest free numbers first; what is too much leaves the nodes
+//! with the most copies first.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::{Instance, Orchestrator, instance, is_live, new_task};
+use crate::id::{Entropy, NodeId};
+use crate::leader::draft::Draft;
+use crate::object::{Service, Task, TaskState};
+
+impl Orchestrator {
+    /// Brings a replicated service in order; false when the batch was full before it was.
+    pub(super) fn plan_replicated(
+        &mut self,
+        draft: &mut Draft<'_>,
+        service: &Service,
+        replicas: u32,
+        entropy: &mut dyn Entropy,
+    ) -> bool {
+        let slots: BTreeSet<u32> = draft.store().service_tasks(service.id).map(|task| task.slot).collect();
+        for slot in slots {
+            if draft.is_full() {
+                return false;
+            }
+            self.keep(draft, service, Instance { service: service.id, slot, node: None }, entropy);
+        }
+        let slots = occupied(draft, service);
+        let wanted = usize::try_from(replicas).unwrap_or(usize::MAX);
+        if slots.len() > wanted {
+            return scale_down(draft, service, slots, wanted);
+        }
+        let free = (1..=u32::MAX).filter(|slot| !slots.contains_key(slot));
+        for slot in free.take(wanted - slots.len()) {
+            if draft.is_full() {
+                return false;
+            }
+            let instance = Instance { service: service.id, slot, node: None };
+            draft.put_task(new_task(service, instance, draft.now(), entropy));
+        }
+        true
+    }
+}
+
+/// The slots that count as replicas, each with its live task, or with the last one where the restart policy
+/// left none.
+fn occupied(draft: &Draft<'_>, service: &Service) -> BTreeMap<u32, Arc<Task>> {
+    let mut slots: BTreeMap<u32, Arc<Task>> = BTreeMap::new();
+    for task in draft.store().service_tasks(service.id).filter(|task| task.desired_state != TaskState::Remove)
+    {
+        let better = |have: &Arc<Task>| (is_live(task), super::age(task)) > (is_live(have), super::age(have));
+        if slots.get(&task.slot).is_none_or(better) {
+            slots.insert(task.slot, task.clone());
+        }
+    }
+    slots
+}
+
+/// Removes slots until `wanted` are left.
+fn scale_down(
+    draft: &mut Draft<'_>,
+    service: &Service,
+    slots: BTreeMap<u32, Arc<Task>>,
+    wanted: usize,
+) -> bool {
+    let mut slots: Vec<_> = slots.into_iter().collect();
+    // Running ones stay before the others, then the lower numbers.
+    slots.sort_by_key(|(slot, task)| (task.status.state != TaskState::Running || !is_live(task), *slot));
+    let mut copies: BTreeMap<NodeId, u32> = BTreeMap::new();
+    let mut ranked: Vec<(u32, u32)> = slots
+        .into_iter()
+        .map(|(slot, task)| {
+            // The nth copy on its node; a task that has no node goes before any that has.
+            let nth = task.node.filter(|_| is_live(&task)).map_or(u32::MAX, |node| {
+                let count = copies.entry(node).or_default();
+                *count += 1;
+                *count
+            });
+            (nth, slot)
+        })
+        .collect();
+    ranked.sort_by_key(|(nth, _)| *nth);
+    for (_, slot) in ranked.split_off(wanted) {
+        let tasks: Vec<_> = draft.store().slot_tasks(service.id, slot).cloned().collect();
+        tasks.iter().for_each(|task| instance::remove(draft, task));
+        if draft.is_full() {
+            return false;
+        }
+    }
+    true
+}

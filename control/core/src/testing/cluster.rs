@@ -1,0 +1,386 @@
+//! The whole cluster but Raft: what the leader proposes is applied a moment later, in order.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use super::{Behaviour, FakeAgent, Seeded, init_request, join_request};
+use crate::assignment::AssignmentUpdate;
+use crate::command::{self, InitCluster, JoinNode, Refusal};
+use crate::id::{Entropy, NetworkId, NodeId, ServiceId, SessionId};
+use crate::leader::{Actions, Event, Leader};
+use crate::object::{Node, NodeDescription, Task, TaskState};
+use crate::spec::{NetworkSpec, NodeSpec, ServiceSpec};
+use crate::store::{Conflict, Store, Transaction};
+use crate::time::Timestamp;
+
+/// Time that an entry takes through the log.
+const COMMIT: Duration = Duration::from_millis(1);
+/// Time between an agent's losing its session and its opening a new one.
+const RECONNECT: Duration = Duration::from_millis(200);
+
+/// A cluster of one leader and many agents, on virtual time.
+#[derive(Debug)]
+pub struct VirtualCluster {
+    /// The committed state.
+    pub store: Store,
+    /// The time.
+    pub now: Timestamp,
+    /// Where identifiers come from.
+    pub entropy: Seeded,
+    /// Transactions applied, conflicts among them.
+    pub applied: u64,
+    /// Leader's transactions that conflicted.
+    pub conflicts: u64,
+    leader: Leader,
+    wake_at: Option<Timestamp>,
+    log: VecDeque<(Timestamp, Transaction)>,
+    nodes: BTreeMap<NodeId, VirtualNode>,
+    /// When each node does something next; one entry a node.
+    agenda: BTreeSet<(Timestamp, NodeId)>,
+}
+
+#[derive(Debug)]
+struct VirtualNode {
+    join: JoinNode,
+    agent: FakeAgent,
+    session: Option<SessionId>,
+    /// Neither hears nor speaks.
+    silent: bool,
+    beat_at: Timestamp,
+    agenda: Option<Timestamp>,
+}
+
+impl VirtualCluster {
+    /// `nodes` nodes, the first of them the manager, every one Ready.
+    pub fn new(nodes: u32, seed: u64) -> Self {
+        Self::with(init_request(), nodes, seed)
+    }
+
+    /// The same with a cluster of one's own making.
+    pub fn with(init: InitCluster, nodes: u32, seed: u64) -> Self {
+        let (now, mut entropy, mut store) = (Timestamp(1_000_000_000), Seeded(seed), Store::default());
+        let first = init.node.clone();
+        let begin = command::init_cluster(&store, init, now, &mut entropy).expect("init");
+        store.apply(1, &begin).expect("an empty store");
+        let leader = Leader::new(&store, now);
+        let (log, agenda) = (VecDeque::new(), BTreeSet::new());
+        let mut cluster = Self {
+            store,
+            now,
+            entropy,
+            leader,
+            log,
+            agenda,
+            applied: 1,
+            conflicts: 0,
+            wake_at: Some(now),
+            nodes: BTreeMap::new(),
+        };
+        cluster.add_agent(first);
+        (2..=nodes).for_each(|number| drop(cluster.join(join_request(number))));
+        cluster.run_for(Duration::from_millis(50));
+        cluster
+    }
+
+    /// Adds a node, whose agent connects at once.
+    pub fn join(&mut self, join: JoinNode) -> Result<NodeId, Refusal> {
+        let id = join.id;
+        let transaction = command::join_node(&self.store, join.clone(), self.now)?;
+        self.commit(&transaction).expect("joined");
+        self.add_agent(join);
+        Ok(id)
+    }
+
+    fn add_agent(&mut self, join: JoinNode) {
+        let id = join.id;
+        let (agent, beat_at) = (FakeAgent::default(), self.now);
+        self.nodes
+            .insert(id, VirtualNode { join, agent, session: None, silent: false, beat_at, agenda: None });
+        self.note(id);
+    }
+
+    /// Applies a user's transaction.
+    pub fn commit(&mut self, transaction: &Transaction) -> Result<(), Conflict> {
+        let index = self.applied + 1;
+        self.applied = index;
+        let changes = self.store.apply(index, transaction)?;
+        self.step(Event::Committed { index, changes });
+        Ok(())
+    }
+
+    /// Makes a service.
+    pub fn create_service(&mut self, spec: ServiceSpec) -> Result<ServiceId, Refusal> {
+        let (id, transaction) = command::create_service(&self.store, spec, self.now, &mut self.entropy)?;
+        self.commit(&transaction).expect("made from this store");
+        Ok(id)
+    }
+
+    /// Changes a service, as it is now.
+    pub fn update_service(
+        &mut self,
+        id: ServiceId,
+        change: impl FnOnce(&mut ServiceSpec),
+    ) -> Result<(), Refusal> {
+        let service = self.store.service(id).expect("a service").clone();
+        let mut spec = service.spec.clone();
+        change(&mut spec);
+        let transaction = command::update_service(&self.store, id, service.meta.version, spec, self.now)?;
+        self.commit(&transaction).expect("made from this store");
+        Ok(())
+    }
+
+    /// Removes a service.
+    pub fn remove_service(&mut self, id: ServiceId) -> Result<(), Refusal> {
+        let transaction = command::remove_service(&self.store, id, self.now)?;
+        self.commit(&transaction).expect("made from this store");
+        Ok(())
+    }
+
+    /// Makes a network.
+    pub fn create_network(&mut self, spec: NetworkSpec) -> Result<NetworkId, Refusal> {
+        let (id, transaction) = command::create_network(&self.store, spec, self.now, &mut self.entropy)?;
+        self.commit(&transaction).expect("made from this store");
+        Ok(id)
+    }
+
+    /// Changes a node, as it is now.
+    pub fn update_node(&mut self, id: NodeId, change: impl FnOnce(&mut NodeSpec)) -> Result<(), Refusal> {
+        let node = self.store.node(id).expect("a node").clone();
+        let mut spec = node.spec.clone();
+        change(&mut spec);
+        let transaction = command::update_node(&self.store, id, node.meta.version, spec, self.now)?;
+        self.commit(&transaction).expect("made from this store");
+        Ok(())
+    }
+
+    /// Removes a node from the cluster.
+    pub fn remove_node(&mut self, id: NodeId, force: bool) -> Result<(), Refusal> {
+        let transaction = command::remove_node(&self.store, id, force, self.now)?;
+        self.commit(&transaction).expect("made from this store");
+        Ok(())
+    }
+
+    /// Another leader takes over from the committed state; sessions and what was on its way are lost.
+    pub fn new_leader(&mut self) {
+        self.log.clear();
+        self.leader = Leader::new(&self.store, self.now);
+        self.wake_at = Some(self.now);
+        let nodes: Vec<_> = self.nodes.keys().copied().collect();
+        nodes.into_iter().for_each(|node| self.disconnect(node));
+    }
+
+    /// A node neither hears nor speaks; its tasks go on.
+    pub fn silence(&mut self, id: NodeId) {
+        let node = self.nodes.get_mut(&id).expect("a node");
+        node.silent = true;
+        let session = node.session.take();
+        self.note(id);
+        if let Some(session) = session {
+            self.step(Event::SessionClosed { node: id, session });
+        }
+    }
+
+    /// A node's daemon says that it restarts and goes.
+    pub fn restart(&mut self, id: NodeId) {
+        let session = self.nodes.get(&id).and_then(|node| node.session).expect("a session");
+        self.step(Event::RestartAnnounced { node: id, session });
+        self.silence(id);
+    }
+
+    /// A node is heard again.
+    pub fn resume(&mut self, id: NodeId) {
+        let now = self.now;
+        let node = self.nodes.get_mut(&id).expect("a node");
+        (node.silent, node.beat_at) = (false, now);
+        self.note(id);
+    }
+
+    /// A node's agent.
+    pub fn agent(&mut self, id: NodeId) -> &mut FakeAgent {
+        self.agenda.extend(self.nodes.get(&id).map(|_| (self.now, id)));
+        &mut self.nodes.get_mut(&id).expect("a node").agent
+    }
+
+    /// How the tasks of every node behave from now on.
+    pub fn behave(&mut self, behaviour: Behaviour) {
+        self.nodes.values_mut().for_each(|node| node.agent.behaviour = behaviour);
+    }
+
+    /// What a node tells with its next session.
+    pub fn describe(&mut self, id: NodeId, change: impl FnOnce(&mut NodeDescription)) {
+        change(&mut self.nodes.get_mut(&id).expect("a node").join.description);
+        self.disconnect(id);
+    }
+
+    /// The tasks of a service that should run, by slot.
+    pub fn live(&self, service: ServiceId) -> Vec<Task> {
+        let live = |task: &&std::sync::Arc<Task>| task.desired_state <= TaskState::Running;
+        self.store.service_tasks(service).filter(live).map(|task| Task::clone(task)).collect()
+    }
+
+    /// How many tasks of a service run and should.
+    pub fn running(&self, service: ServiceId) -> usize {
+        self.live(service).iter().filter(|task| task.status.state == TaskState::Running).count()
+    }
+
+    /// A node as the store has it.
+    pub fn node(&self, id: NodeId) -> &Node {
+        self.store.node(id).expect("a node")
+    }
+
+    /// Lets time pass.
+    pub fn run_for(&mut self, span: Duration) {
+        let end = self.now + span;
+        while let Some(at) = self.next_at().filter(|at| *at <= end) {
+            self.turn(at);
+        }
+        self.now = end;
+    }
+
+    /// Lets time pass until `done`, for `limit` at most; says how long it took.
+    pub fn run_until(&mut self, limit: Duration, done: impl Fn(&Self) -> bool) -> Option<Duration> {
+        let start = self.now;
+        while !done(self) {
+            let at = self.next_at().filter(|at| *at <= start + limit)?;
+            self.turn(at);
+        }
+        Some(self.now.since(start))
+    }
+
+    /// Panics where an agent that is connected has not exactly what the leader would send it now.
+    pub fn check_assignments(&self) {
+        for (id, node) in self.nodes.iter().filter(|(_, node)| node.session.is_some()) {
+            let meant = self.leader.assignments(*id);
+            assert_eq!(node.agent.set().networks, meant.networks, "networks of node {id}");
+            assert_eq!(node.agent.set().endpoints, meant.endpoints, "endpoints of node {id}");
+            assert_eq!(node.agent.set().services, meant.services, "services of node {id}");
+            assert_eq!(node.agent.set().peers, meant.peers, "peers of node {id}");
+            assert_eq!(node.agent.set().digest(), meant.digest(), "tasks of node {id}");
+        }
+    }
+
+    fn next_at(&self) -> Option<Timestamp> {
+        let log = self.log.front().map(|(at, _)| *at);
+        let agents = self.agenda.first().map(|(at, _)| *at);
+        [self.wake_at, log, agents].into_iter().flatten().min().map(|at| at.max(self.now))
+    }
+
+    fn turn(&mut self, at: Timestamp) {
+        self.now = at;
+        if self.log.front().is_some_and(|(due, _)| *due <= at) {
+            self.apply_next();
+        } else if self.wake_at.is_some_and(|due| due <= at) {
+            self.step(Event::Wake);
+        } else if let Some((_, node)) = self.agenda.pop_first() {
+            self.turn_node(node);
+        }
+    }
+
+    fn apply_next(&mut self) {
+        let Some((_, transaction)) = self.log.pop_front() else { return };
+        let index = self.applied + 1;
+        self.applied = index;
+        let settled = match self.store.apply(index, &transaction) {
+            Ok(changes) => {
+                self.step(Event::Committed { index, changes });
+                Some(index)
+            }
+            Err(_) => {
+                self.conflicts += 1;
+                None
+            }
+        };
+        self.step(Event::Settled { index: settled });
+    }
+
+    fn turn_node(&mut self, id: NodeId) {
+        let now = self.now;
+        let heartbeat = self.store.cluster().map_or(Duration::from_secs(1), |cluster| cluster.spec.heartbeat);
+        let Some(node) = self.nodes.get_mut(&id) else { return };
+        node.agenda = None;
+        let statuses = node.agent.advance(now);
+        let (beats, session) = (node.beat_at <= now, node.session);
+        if beats {
+            node.beat_at = now + heartbeat;
+        }
+        match session {
+            Some(session) if !statuses.is_empty() => {
+                self.step(Event::Statuses { node: id, session, statuses })
+            }
+            Some(session) if beats => self.step(Event::Heartbeat { node: id, session }),
+            None if beats && !self.nodes[&id].silent => self.connect(id),
+            _ => {}
+        }
+        self.note(id);
+    }
+
+    fn connect(&mut self, id: NodeId) {
+        let session = SessionId::new(&mut self.entropy);
+        let Some(node) = self.nodes.get_mut(&id) else { return };
+        node.session = Some(session);
+        let (description, addr) = (Box::new(node.join.description.clone()), node.join.addr);
+        let data_path_addr = node.join.data_path_addr;
+        self.step(Event::SessionOpened { node: id, session, description, addr, data_path_addr });
+        let statuses = self.nodes[&id].agent.statuses();
+        if self.nodes[&id].session == Some(session) && !statuses.is_empty() {
+            self.step(Event::Statuses { node: id, session, statuses });
+        }
+    }
+
+    fn disconnect(&mut self, id: NodeId) {
+        let again = self.now + RECONNECT;
+        if let Some(node) = self.nodes.get_mut(&id) {
+            node.session = None;
+            node.beat_at = again;
+            self.note(id);
+        }
+    }
+
+    /// Puts a node's next deed on the agenda.
+    fn note(&mut self, id: NodeId) {
+        let Some(node) = self.nodes.get_mut(&id) else { return };
+        let beat = Some(node.beat_at).filter(|_| !node.silent);
+        let next = [beat, node.agent.wake_at()].into_iter().flatten().min();
+        if let Some(old) = std::mem::replace(&mut node.agenda, next) {
+            self.agenda.remove(&(old, id));
+        }
+        self.agenda.extend(next.map(|at| (at, id)));
+    }
+
+    fn step(&mut self, event: Event) {
+        let actions = self.leader.step(event, self.now, &mut self.entropy);
+        let Actions { propose, send, close, wake_at } = actions;
+        self.wake_at = wake_at;
+        self.log.extend(propose.into_iter().map(|transaction| (self.now + COMMIT, transaction)));
+        for session in close {
+            self.end_session(session);
+        }
+        for (session, update) in send {
+            self.deliver(session, update);
+        }
+    }
+
+    fn deliver(&mut self, session: SessionId, update: AssignmentUpdate) {
+        let now = self.now;
+        let to = self.nodes.iter_mut().find(|(_, node)| node.session == Some(session));
+        if let Some((id, node)) = to {
+            node.agent.receive(update, now).expect("increments follow on one another");
+            let id = *id;
+            self.note(id);
+        }
+    }
+
+    fn end_session(&mut self, session: SessionId) {
+        let of = self.nodes.iter().find(|(_, node)| node.session == Some(session)).map(|(id, _)| *id);
+        if let Some(id) = of {
+            self.disconnect(id);
+        }
+    }
+}
+
+impl VirtualCluster {
+    /// Draws a number below `bound`, for tests that choose at random.
+    pub fn below(&mut self, bound: u64) -> u64 {
+        self.entropy.below(bound)
+    }
+}

@@ -1,0 +1,32 @@
+//! A virtual cluster on virtual time, for tests: the real store, commands and leader, with agents that take
+//! their tasks through the states by the clock. One seed, one run.
+
+mod agent;
+mod cluster;
+mod spec;
+
+pub use agent::{Behaviour, FakeAgent};
+pub use cluster::VirtualCluster;
+pub use spec::{init_request, join_request, network_spec, service_spec};
+
+use crate::id::Entropy;
+
+/// A generator that a seed determines (SplitMix64).
+#[derive(Debug, Clone)]
+pub struct Seeded(pub u64);
+
+impl Seeded {
+    fn next_u64(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+}
+
+impl Entropy for Seeded {
+    fn next_u128(&mut self) -> u128 {
+        (u128::from(self.next_u64()) << 64) | u128::from(self.next_u64())
+    }
+}
