@@ -1,37 +1,41 @@
 //! The mesh's own API under `/mesh/v1`: what Docker has no word for.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::blank;
 use crate::engine::network::Network;
 use crate::engine::node::Node;
-use crate::engine::service::{PortConfig, Service};
+use crate::engine::service::Service;
 use crate::engine::task::Task;
 
-/// A virtual address, or a published port, with what takes its flows; as the asked node has it.
+/// A virtual address, or a published port, with what takes its flows; as the asked node's dataplane has it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub struct Vip {
     /// The service's name.
     pub service: String,
-    /// The service's id.
-    #[serde(rename = "ServiceID")]
-    pub service_id: String,
-    /// The network's name.
-    pub network: String,
-    /// VXLAN network identifier.
-    #[serde(rename = "VNI")]
-    pub vni: u32,
-    /// The address.
-    pub address: String,
-    /// Ports published through the routing mesh; of the ingress network's address only.
+    /// The network's name, where the asked node knows it; empty for a published port.
     #[serde(skip_serializing_if = "blank")]
-    pub ports: Vec<PortConfig>,
-    /// What takes its flows.
+    pub network: String,
+    /// VXLAN network identifier; 0 for a published port.
+    #[serde(rename = "VNI", skip_serializing_if = "blank")]
+    pub vni: u32,
+    /// The address; empty for a published port, which answers on every address of the node's uplinks.
+    #[serde(skip_serializing_if = "blank")]
+    pub address: String,
+    /// The published port; 0 for a virtual address.
+    #[serde(skip_serializing_if = "blank")]
+    pub published_port: u16,
+    /// `tcp` or `udp`, of a published port.
+    #[serde(skip_serializing_if = "blank")]
+    pub protocol: String,
+    /// What takes new flows.
     pub backends: Vec<Backend>,
 }
 
-/// One backend of a virtual address.
+/// One backend of a virtual address or published port.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub struct Backend {
@@ -40,42 +44,78 @@ pub struct Backend {
     pub id: u32,
     /// Address in the network.
     pub address: String,
-    /// Task's name.
+    /// Task's name, where the asked node knows it.
+    #[serde(skip_serializing_if = "blank")]
     pub task: String,
-    /// Node's host name, or its id where the name is not known.
+    /// Node's host name where the asked node knows it, else the address its tunnels end at; empty for the asked
+    /// node itself.
+    #[serde(skip_serializing_if = "blank")]
     pub node: String,
-    /// `active`, `draining`.
-    pub state: String,
 }
 
-/// One flow that the asked node's dataplane told of.
+/// One flow of the asked node's dataplane: remembered now (`State`), or told of as it happens (`Event`).
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub struct Flow {
-    /// RFC 3339.
+    /// RFC 3339: when the event happened, or when the flow was made.
     pub time: String,
-    /// `new`, `closed`, `dropped`.
+    /// `new`, `closed`; of events only.
+    #[serde(skip_serializing_if = "blank")]
     pub event: String,
-    /// `overlay`, `vip`, `ingress`.
-    pub path: String,
-    /// `tcp`, `udp`, `icmp`.
+    /// `opening`, `replied`, `established`, `closing`; of remembered flows only.
+    #[serde(skip_serializing_if = "blank")]
+    pub state: String,
+    /// Nanoseconds since a packet came from the opener; of remembered flows only.
+    #[serde(skip_serializing_if = "blank")]
+    pub idle: u64,
+    /// `vip`, `direct`, `published`.
+    pub kind: String,
+    /// `tcp`, `udp`.
     pub protocol: String,
-    /// `address:port` that began it.
-    pub source: String,
-    /// `address:port` that was asked for.
-    pub destination: String,
-    /// `address:port` that it went to, when that is another.
-    #[serde(skip_serializing_if = "blank")]
-    pub backend: String,
-    /// The service, when it went to one.
-    #[serde(skip_serializing_if = "blank")]
-    pub service: String,
-    /// VXLAN network identifier; 0 outside networks.
+    /// VXLAN network identifier of the opener; 0 for a client from outside.
     #[serde(rename = "VNI", skip_serializing_if = "blank")]
     pub vni: u32,
-    /// Why it was dropped.
+    /// `address:port` of the opener.
+    pub client: String,
+    /// `address:port` that the opener sends to.
+    pub frontend: String,
+    /// `address:port` that the backend receives on.
+    pub backend: String,
+    /// The backend's number.
+    pub endpoint: u32,
+    /// The backend's task, where the asked node knows it.
     #[serde(skip_serializing_if = "blank")]
-    pub drop_reason: String,
+    pub task: String,
+    /// The service, as far as it is known still.
+    #[serde(skip_serializing_if = "blank")]
+    pub service: String,
+    /// Node that received the request for a published port, when that is another.
+    #[serde(skip_serializing_if = "blank")]
+    pub ingress_node: String,
+}
+
+/// Counters of the asked node's dataplane since its maps were made.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct Counters {
+    /// Traffic by the name of its way.
+    pub paths: BTreeMap<String, Traffic>,
+    /// Dropped packets by the name of the reason.
+    pub drops: BTreeMap<String, u64>,
+    /// Steps that put right what somebody else had changed, since meshd started.
+    pub healed: u64,
+    /// Flows that were forgotten for their age, since meshd started.
+    pub flows_expired: u64,
+}
+
+/// Packets and bytes that took one way.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct Traffic {
+    /// Packets.
+    pub packets: u64,
+    /// Bytes.
+    pub bytes: u64,
 }
 
 /// Digest of the replicated store: equal on managers that applied the same entries.

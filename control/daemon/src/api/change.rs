@@ -1,0 +1,44 @@
+//! From a request to a committed transaction.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use mesh_core::id::Entropy;
+use mesh_core::store::{Store, Transaction};
+use mesh_core::time::Timestamp;
+
+use super::backend::{Ledger, LedgerError};
+use super::error::ApiError;
+use crate::entropy::SystemEntropy;
+
+/// How often a request is decided anew because others changed the store first. Each time somebody else got
+/// further, so this many in a row means that something is wrong.
+const ATTEMPTS: usize = 64;
+
+/// Now, by this node's clock.
+pub fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
+}
+
+/// Decides on the newest store with `decide` and commits what it says; decides anew when the store moved on
+/// in between. An update whose author named a version is refused by `decide` itself when that is stale.
+pub async fn commit<T>(
+    ledger: &dyn Ledger,
+    mut decide: impl FnMut(&Store, &mut dyn Entropy) -> Result<(T, Transaction), ApiError> + Send,
+) -> Result<T, ApiError> {
+    let mut last = None;
+    for _ in 0..ATTEMPTS {
+        let store = ledger.read().await?;
+        let (value, transaction) = decide(&store, &mut SystemEntropy)?;
+        match ledger.propose(transaction).await {
+            Ok(_) => return Ok(value),
+            Err(LedgerError::Conflict(conflict)) => last = Some(conflict.to_string()),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let message = last.map_or_else(String::new, |conflict| format!(" ({conflict})"));
+    Err(ApiError::Cluster {
+        message: format!("others changed the same objects{message}: try again"),
+        retry: true,
+    })
+}

@@ -1,0 +1,232 @@
+//! The cluster and its settings.
+
+use std::time::Duration;
+
+use ipnet::IpNet;
+use mesh_api::engine::swarm::{
+    CaConfig, Dispatcher, InitRequest, JoinTokens, Orchestration, Raft, Swarm, SwarmSpec, TlsInfo,
+};
+use mesh_api::engine::{Version, says_nothing};
+use mesh_core::object::Cluster;
+use mesh_core::spec::ClusterSpec;
+
+use super::super::error::ApiError;
+use super::{labels, nanos, network, span, time_text};
+
+/// What every node's certificate is valid for, shown and not settable: 90 days.
+const NODE_CERT_EXPIRY: Duration = Duration::from_hours(2160);
+
+/// Bounds of the heartbeat: below, agents do nothing else; above, a dead node is noticed too late.
+const HEARTBEAT: std::ops::RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_mins(5);
+
+/// Raft's numbers, shown and not settable.
+fn raft() -> Raft {
+    Raft {
+        snapshot_interval: 10_000,
+        keep_old_snapshots: Some(0),
+        log_entries_for_slow_followers: 500,
+        election_tick: 10,
+        heartbeat_tick: 1,
+    }
+}
+
+/// Settings of a new cluster.
+pub fn init_spec(request: &InitRequest) -> Result<ClusterSpec, ApiError> {
+    let mut spec = ClusterSpec::default();
+    change(&mut spec, &request.spec)?;
+    if request.auto_lock_managers {
+        return Err(ApiError::unsupported("AutoLockManagers", "managers cannot be locked"));
+    }
+    if request.force_new_cluster {
+        return Err(ApiError::unsupported("ForceNewCluster", "leave it out"));
+    }
+    if !request.default_addr_pool.is_empty() {
+        spec.default_address_pool = pool(&request.default_addr_pool)?;
+    }
+    if request.subnet_size != 0 {
+        spec.subnet_prefix_len = prefix_len(request.subnet_size, &spec.default_address_pool)?;
+    }
+    if request.data_path_port != 0 {
+        spec.data_path_port = data_path_port(request.data_path_port)?;
+    }
+    Ok(spec)
+}
+
+fn pool(ranges: &[String]) -> Result<Vec<IpNet>, ApiError> {
+    let mut pool: Vec<IpNet> = Vec::new();
+    for (at, text) in ranges.iter().enumerate() {
+        let field = format!("DefaultAddrPool[{at}]");
+        let net = network::subnet(&field, text)?
+            .ok_or_else(|| ApiError::field(&field, "a CIDR such as 10.0.0.0/8 is expected"))?;
+        if let Some(other) = pool.iter().find(|other| other.contains(&net) || net.contains(*other)) {
+            return Err(ApiError::field(field, format!("{net} overlaps {other}")));
+        }
+        pool.push(net);
+    }
+    Ok(pool)
+}
+
+fn prefix_len(size: u32, pool: &[IpNet]) -> Result<u8, ApiError> {
+    let refused = |reason: String| ApiError::field("SubnetSize", reason);
+    let len = u8::try_from(size).ok().filter(|len| (1..=29).contains(len));
+    let len = len.ok_or_else(|| refused(format!("{size} is not between 1 and 29")))?;
+    match pool.iter().find(|net| net.prefix_len() > len) {
+        Some(net) => Err(refused(format!("no /{len} fits into {net}"))),
+        None => Ok(len),
+    }
+}
+
+fn data_path_port(port: u32) -> Result<u16, ApiError> {
+    // As Swarm: below are system ports, above the kernel's own (and no room for probing).
+    u16::try_from(port)
+        .ok()
+        .filter(|port| (1024..=49_151).contains(port))
+        .ok_or_else(|| ApiError::field("DataPathPort", format!("{port} is not between 1024 and 49151")))
+}
+
+/// Applies the settings that a client sent to those in force; what it left out stays.
+pub fn change(spec: &mut ClusterSpec, wire: &SwarmSpec) -> Result<(), ApiError> {
+    refuse_unsupported(wire)?;
+    spec.labels = labels("Labels", &wire.labels)?;
+    if let Some(limit) = wire.orchestration.task_history_retention_limit {
+        spec.task_history_limit = u64::try_from(limit).map_err(|_| {
+            ApiError::field("Orchestration.TaskHistoryRetentionLimit", format!("{limit} is negative"))
+        })?;
+    }
+    if wire.dispatcher.heartbeat_period != 0 {
+        spec.heartbeat = heartbeat(wire.dispatcher.heartbeat_period)?;
+    }
+    Ok(())
+}
+
+fn heartbeat(nanos: i64) -> Result<Duration, ApiError> {
+    const FIELD: &str = "Dispatcher.HeartbeatPeriod";
+    let period = span(FIELD, nanos)?;
+    if HEARTBEAT.contains(&period) {
+        return Ok(period);
+    }
+    let reason = format!("{period:?} is not between {:?} and {:?}", HEARTBEAT.start(), HEARTBEAT.end());
+    Err(ApiError::field(FIELD, reason))
+}
+
+fn refuse_unsupported(wire: &SwarmSpec) -> Result<(), ApiError> {
+    let fixed = raft();
+    let told = &wire.raft;
+    let settable = "the mesh sets it itself; leave it out";
+    let differs = |told: u64, fixed: u64| told != 0 && told != fixed;
+    for (field, wrong) in [
+        ("Name", !matches!(wire.name.as_str(), "" | "default")),
+        ("Raft.SnapshotInterval", differs(told.snapshot_interval, fixed.snapshot_interval)),
+        ("Raft.KeepOldSnapshots", told.keep_old_snapshots.is_some_and(|keep| keep != 0)),
+        (
+            "Raft.LogEntriesForSlowFollowers",
+            differs(told.log_entries_for_slow_followers, fixed.log_entries_for_slow_followers),
+        ),
+        (
+            "CAConfig.NodeCertExpiry",
+            !matches!(wire.ca_config.node_cert_expiry, 0)
+                && wire.ca_config.node_cert_expiry != nanos(NODE_CERT_EXPIRY),
+        ),
+        (
+            "CAConfig.ExternalCAs",
+            wire.ca_config.external_cas.as_ref().is_some_and(|value| !says_nothing(value)),
+        ),
+        ("CAConfig.SigningCACert", !wire.ca_config.signing_ca_cert.is_empty()),
+        ("CAConfig.ForceRotate", wire.ca_config.force_rotate != 0),
+        (
+            "TaskDefaults.LogDriver",
+            wire.task_defaults.log_driver.as_ref().is_some_and(|value| !says_nothing(value)),
+        ),
+        ("EncryptionConfig.AutoLockManagers", wire.encryption_config.auto_lock_managers),
+    ] {
+        if wrong {
+            return Err(ApiError::unsupported(field, settable));
+        }
+    }
+    Ok(())
+}
+
+/// The cluster, as the API shows it.
+pub fn show(cluster: &Cluster, tokens: Option<JoinTokens>) -> Swarm {
+    let spec = &cluster.spec;
+    Swarm {
+        id: cluster.id.to_string(),
+        version: Version { index: cluster.meta.version },
+        created_at: time_text(cluster.meta.created_at),
+        updated_at: time_text(cluster.meta.updated_at),
+        spec: show_spec(spec),
+        tls_info: TlsInfo { trust_root: cluster.root_ca.clone(), ..TlsInfo::default() },
+        root_rotation_in_progress: false,
+        default_addr_pool: spec.default_address_pool.iter().map(ToString::to_string).collect(),
+        subnet_size: u32::from(spec.subnet_prefix_len),
+        data_path_port: u32::from(spec.data_path_port),
+        join_tokens: tokens,
+    }
+}
+
+fn show_spec(spec: &ClusterSpec) -> SwarmSpec {
+    SwarmSpec {
+        name: "default".to_owned(),
+        labels: spec.labels.clone(),
+        orchestration: Orchestration {
+            task_history_retention_limit: Some(i64::try_from(spec.task_history_limit).unwrap_or(i64::MAX)),
+        },
+        raft: raft(),
+        dispatcher: Dispatcher { heartbeat_period: nanos(spec.heartbeat) },
+        ca_config: CaConfig { node_cert_expiry: nanos(NODE_CERT_EXPIRY), ..CaConfig::default() },
+        ..SwarmSpec::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mesh_api::decode::decode;
+
+    use super::*;
+
+    fn init(text: &str) -> Result<ClusterSpec, ApiError> {
+        init_spec(&decode(text.as_bytes()).unwrap())
+    }
+
+    #[test]
+    fn the_docker_clis_init_is_the_default() {
+        let text = r#"{"ListenAddr":"0.0.0.0:2377","AdvertiseAddr":"192.0.2.11","DataPathAddr":"","DataPathPort":0,
+            "ForceNewCluster":false,"Spec":{"Labels":null,"Orchestration":{},"Raft":{"ElectionTick":0,
+            "HeartbeatTick":0},"Dispatcher":{},"CAConfig":{},"TaskDefaults":{},"EncryptionConfig":
+            {"AutoLockManagers":false}},"AutoLockManagers":false,"Availability":"","DefaultAddrPool":[],
+            "SubnetSize":24}"#;
+        assert_eq!(init(text).unwrap(), ClusterSpec::default());
+    }
+
+    #[test]
+    fn shown_settings_sent_back_are_no_change() {
+        let mut spec = ClusterSpec { task_history_limit: 3, ..ClusterSpec::default() };
+        let before = spec.clone();
+        let shown = show_spec(&spec);
+        change(&mut spec, &shown).unwrap();
+        assert_eq!(spec, before);
+    }
+
+    #[test]
+    fn refusals_name_the_field() {
+        for (text, field) in [
+            (r#"{"AutoLockManagers":true}"#, "AutoLockManagers"),
+            (r#"{"ForceNewCluster":true}"#, "ForceNewCluster"),
+            (r#"{"DefaultAddrPool":["10.0.0.0/8","10.1.0.0/16"]}"#, "DefaultAddrPool[1]"),
+            (r#"{"DefaultAddrPool":["10.0.0.0/40"]}"#, "DefaultAddrPool[0]"),
+            (r#"{"SubnetSize":30}"#, "SubnetSize"),
+            (r#"{"DefaultAddrPool":["10.0.0.0/20"],"SubnetSize":16}"#, "SubnetSize"),
+            (r#"{"DataPathPort":80}"#, "DataPathPort"),
+            (r#"{"Spec":{"Dispatcher":{"HeartbeatPeriod":1}}}"#, "Dispatcher.HeartbeatPeriod"),
+            (
+                r#"{"Spec":{"Orchestration":{"TaskHistoryRetentionLimit":-1}}}"#,
+                "Orchestration.TaskHistoryRetentionLimit",
+            ),
+            (r#"{"Spec":{"CAConfig":{"ForceRotate":1}}}"#, "CAConfig.ForceRotate"),
+        ] {
+            let message = init(text).expect_err(text).to_string();
+            let named = message.strip_prefix("invalid value for ").unwrap_or(&message);
+            assert!(named.starts_with(field), "{message}");
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! Where tasks may run.
+
+use mesh_api::engine::service::{Placement as WirePlacement, PlacementPreference, Spread};
+use mesh_core::spec::{Constraint, Placement, SpreadPreference};
+
+use super::super::error::ApiError;
+
+/// Where a task may run.
+pub fn placement(wire: &WirePlacement) -> Result<Placement, ApiError> {
+    const FIELD: &str = "TaskTemplate.Placement";
+    if !wire.platforms.is_empty() {
+        return Err(ApiError::unsupported(
+            format!("{FIELD}.Platforms"),
+            "use the constraints node.platform.os and node.platform.arch",
+        ));
+    }
+    let constraint = |(at, text): (usize, &String)| {
+        text.parse::<Constraint>()
+            .map_err(|error| ApiError::field(format!("{FIELD}.Constraints[{at}]"), error.to_string()))
+    };
+    let preference = |(at, wanted): (usize, &PlacementPreference)| {
+        let descriptor = wanted.spread.as_ref().map_or("", |spread| spread.spread_descriptor.as_str());
+        descriptor.parse::<SpreadPreference>().map_err(|error| {
+            ApiError::field(format!("{FIELD}.Preferences[{at}].Spread.SpreadDescriptor"), error.to_string())
+        })
+    };
+    Ok(Placement {
+        constraints: wire.constraints.iter().enumerate().map(constraint).collect::<Result<_, _>>()?,
+        preferences: wire.preferences.iter().enumerate().map(preference).collect::<Result<_, _>>()?,
+        max_replicas_per_node: wire.max_replicas,
+    })
+}
+
+/// Where a task may run, as the API shows it.
+pub fn show(placement: &Placement) -> WirePlacement {
+    let preference = |preference: &SpreadPreference| PlacementPreference {
+        spread: Some(Spread { spread_descriptor: preference.descriptor.to_string() }),
+    };
+    WirePlacement {
+        constraints: placement.constraints.iter().map(ToString::to_string).collect(),
+        preferences: placement.preferences.iter().map(preference).collect(),
+        max_replicas: placement.max_replicas_per_node,
+        platforms: Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn placements_show_as_they_were_given() {
+        let given = WirePlacement {
+            constraints: vec!["node.role==worker".to_owned(), "node.labels.zone!=a".to_owned()],
+            preferences: vec![PlacementPreference {
+                spread: Some(Spread { spread_descriptor: "node.labels.zone".to_owned() }),
+            }],
+            max_replicas: 2,
+            platforms: Vec::new(),
+        };
+        assert_eq!(show(&placement(&given).unwrap()), given);
+    }
+
+    #[test]
+    fn refusals_name_the_field() {
+        let constraint = WirePlacement {
+            constraints: vec!["node.role==worker".to_owned(), "node.role=x".to_owned()],
+            ..WirePlacement::default()
+        };
+        let preference =
+            WirePlacement { preferences: vec![PlacementPreference::default()], ..WirePlacement::default() };
+        for (wire, field) in [
+            (constraint, "TaskTemplate.Placement.Constraints[1]"),
+            (preference, "TaskTemplate.Placement.Preferences[0].Spread.SpreadDescriptor"),
+        ] {
+            let message = placement(&wire).unwrap_err().to_string();
+            assert!(message.starts_with(&format!("invalid value for {field}: ")), "{message}");
+        }
+    }
+}

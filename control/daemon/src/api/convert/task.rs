@@ -1,0 +1,85 @@
+//! Tasks, as the API shows them.
+
+use mesh_api::engine::task::{
+    AttachedNetwork, AttachedNetworkSpec, ContainerStatus, NetworkAttachment, PortStatus, Task as WireTask,
+    TaskStatus,
+};
+use mesh_api::engine::{Map, Version};
+use mesh_core::object::{Network, Task, TaskEndpoint, TaskState};
+use mesh_core::store::Store;
+
+use super::service::{show_port, show_task};
+use super::time_text;
+
+/// The task.
+pub fn show(task: &Task, store: &Store) -> WireTask {
+    let attachment = |endpoint: &TaskEndpoint| show_endpoint(endpoint, store);
+    WireTask {
+        id: task.id.to_string(),
+        version: Version { index: task.meta.version },
+        created_at: time_text(task.meta.created_at),
+        updated_at: time_text(task.meta.updated_at),
+        name: task.name(),
+        labels: Map::new(),
+        spec: show_task(&task.spec),
+        service_id: task.service.to_string(),
+        slot: u64::from(task.slot),
+        node_id: task.node.map(|node| node.to_string()).unwrap_or_default(),
+        status: show_status(task),
+        desired_state: state_word(task.desired_state).to_owned(),
+        networks_attachments: task.endpoints.iter().filter_map(attachment).collect(),
+    }
+}
+
+fn show_status(task: &Task) -> TaskStatus {
+    let status = &task.status;
+    TaskStatus {
+        timestamp: time_text(status.timestamp),
+        state: state_word(status.state).to_owned(),
+        message: status.message.clone(),
+        err: status.err.clone(),
+        container_status: status.container.as_ref().map(|container| ContainerStatus {
+            container_id: container.container_id.clone(),
+            pid: u64::from(container.pid),
+            exit_code: i64::from(container.exit_code.unwrap_or(0)),
+        }),
+        port_status: PortStatus { ports: task.host_ports.iter().copied().map(show_port).collect() },
+    }
+}
+
+fn show_endpoint(endpoint: &TaskEndpoint, store: &Store) -> Option<NetworkAttachment> {
+    let network: &Network = store.network(endpoint.network)?;
+    Some(NetworkAttachment {
+        network: AttachedNetwork {
+            id: network.id.to_string(),
+            version: Version { index: network.meta.version },
+            spec: AttachedNetworkSpec {
+                name: network.spec.name.to_string(),
+                labels: network.spec.labels.clone(),
+                ingress: network.spec.ingress,
+                scope: "swarm".to_owned(),
+            },
+        },
+        addresses: vec![format!("{}/{}", endpoint.address, network.subnet.prefix_len())],
+    })
+}
+
+/// The state as Docker spells it.
+pub fn state_word(state: TaskState) -> &'static str {
+    match state {
+        TaskState::New => "new",
+        TaskState::Pending => "pending",
+        TaskState::Assigned => "assigned",
+        TaskState::Accepted => "accepted",
+        TaskState::Preparing => "preparing",
+        TaskState::Ready => "ready",
+        TaskState::Starting => "starting",
+        TaskState::Running => "running",
+        TaskState::Complete => "complete",
+        TaskState::Shutdown => "shutdown",
+        TaskState::Failed => "failed",
+        TaskState::Rejected => "rejected",
+        TaskState::Remove => "remove",
+        TaskState::Orphaned => "orphaned",
+    }
+}

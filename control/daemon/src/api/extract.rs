@@ -1,0 +1,75 @@
+//! Bodies and parameters of requests, bounded and with Docker's errors.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+
+use axum::extract::{FromRequest, FromRequestParts, Query, Request};
+use axum::http::request::Parts;
+use mesh_api::decode::decode;
+use mesh_api::engine::filter::Filters;
+use serde::de::DeserializeOwned;
+
+use super::error::ApiError;
+
+/// The largest body, in bytes: a service with a thousand long environment variables is far below.
+pub const BODY_MAX: usize = 2 << 20;
+
+/// A body in JSON.
+pub struct Json<T>(pub T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, _state: &S) -> Result<Self, ApiError> {
+        let bytes = axum::body::to_bytes(request.into_body(), BODY_MAX)
+            .await
+            .map_err(|_| ApiError::TooLarge { limit: BODY_MAX })?;
+        Ok(Self(decode(&bytes)?))
+    }
+}
+
+/// The parameters after the question mark.
+pub struct Params(HashMap<String, String>);
+
+impl<S: Send + Sync> FromRequestParts<S> for Params {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Infallible> {
+        Ok(Self(Query::try_from_uri(&parts.uri).map(|Query(params)| params).unwrap_or_default()))
+    }
+}
+
+impl Params {
+    /// A parameter; empty when it is not there.
+    pub fn text(&self, name: &str) -> &str {
+        self.0.get(name).map_or("", String::as_str)
+    }
+
+    /// A switch, on for anything but Docker's words for no.
+    pub fn switch(&self, name: &str) -> bool {
+        !matches!(self.text(name).to_ascii_lowercase().as_str(), "" | "0" | "no" | "false" | "none")
+    }
+
+    /// A number; `None` when it is not there.
+    pub fn number(&self, name: &str) -> Result<Option<u64>, ApiError> {
+        match self.text(name) {
+            "" => Ok(None),
+            text => {
+                text.parse().map(Some).map_err(|_| ApiError::field(name, format!("{text:?} is no number")))
+            }
+        }
+    }
+
+    /// The version that an update was made from.
+    pub fn version(&self) -> Result<u64, ApiError> {
+        let text = self.text("version");
+        text.parse().map_err(|_| ApiError::NoVersion { text: text.chars().take(64).collect() })
+    }
+
+    /// The filters of a list that knows `known`.
+    pub fn filters(&self, known: &[&str]) -> Result<Filters, ApiError> {
+        let filters = Filters::parse(self.text("filters"))?;
+        filters.check(known)?;
+        Ok(filters)
+    }
+}

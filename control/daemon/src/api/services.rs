@@ -1,0 +1,123 @@
+//! Services: create, list, inspect, update, delete.
+
+use axum::Json as Answer;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use mesh_api::engine::CreateResponse;
+use mesh_api::engine::filter::{FilterError, Filters};
+use mesh_api::engine::service::{Service as WireService, ServiceSpec};
+use mesh_core::command::{Refusal, create_service, remove_service, update_service};
+use mesh_core::id::Entropy;
+use mesh_core::object::Service;
+use mesh_core::spec::ServiceMode;
+use mesh_core::store::Store;
+
+use super::Api;
+use super::change::{commit, now};
+use super::convert::service;
+use super::error::ApiError;
+use super::extract::{Json, Params};
+use super::names;
+
+const FILTERS: [&str; 4] = ["id", "name", "label", "mode"];
+
+/// `POST /services/create`
+pub async fn create(
+    State(api): State<Api>,
+    Json(wanted): Json<ServiceSpec>,
+) -> Result<(StatusCode, Answer<CreateResponse>), ApiError> {
+    let ledger = api.backend.manager()?;
+    let id = commit(ledger.as_ref(), |store, entropy| {
+        let wanted = with_name(&wanted, store, entropy);
+        let spec = service::spec(&wanted, store)?;
+        Ok(create_service(store, spec, now(), entropy)?)
+    })
+    .await?;
+    Ok((StatusCode::CREATED, Answer(CreateResponse { id: id.to_string(), warnings: None })))
+}
+
+/// The spec, with a free name drawn for it when the user gave none.
+fn with_name(wanted: &ServiceSpec, store: &Store, entropy: &mut dyn Entropy) -> ServiceSpec {
+    let mut wanted = wanted.clone();
+    if wanted.name.is_empty() {
+        let mut name = names::random(entropy);
+        while store.service_by_name(&name).is_some() {
+            name.push_str(&entropy.below(10).to_string());
+        }
+        wanted.name = name;
+    }
+    wanted
+}
+
+/// `GET /services`
+pub async fn list(State(api): State<Api>, params: Params) -> Result<Answer<Vec<WireService>>, ApiError> {
+    let ledger = api.backend.manager()?;
+    let filters = params.filters(&FILTERS)?;
+    if let Some(mode) =
+        filters.get("mode").and_then(|modes| modes.iter().find(|mode| !MODES.contains(&mode.as_str())))
+    {
+        return Err(FilterError::Value { name: "mode".to_owned(), value: mode.clone() }.into());
+    }
+    let with_status = params.switch("status");
+    let store = ledger.read().await?;
+    let show = |found: &std::sync::Arc<Service>| {
+        let status = with_status.then(|| service::status(found, &store));
+        WireService { service_status: status, ..service::show(found, &store) }
+    };
+    Ok(Answer(store.services().filter(|found| matches(found, &filters)).map(show).collect()))
+}
+
+const MODES: [&str; 4] = ["replicated", "global", "replicated-job", "global-job"];
+
+fn matches(service: &Service, filters: &Filters) -> bool {
+    let mode = match service.spec.mode {
+        ServiceMode::Replicated { .. } => "replicated",
+        ServiceMode::Global => "global",
+    };
+    filters.any("id", |id| service.id.to_string().starts_with(id.as_str()))
+        && filters.any("name", |name| service.spec.name.as_str().starts_with(name.as_str()))
+        && filters.any("mode", |wanted| wanted == mode)
+        && filters.labels("label", &service.spec.labels)
+}
+
+/// `GET /services/ID`
+pub async fn inspect(
+    State(api): State<Api>,
+    Path(id): Path<String>,
+) -> Result<Answer<WireService>, ApiError> {
+    let store = api.backend.manager()?.read().await?;
+    let found = store.find_service(&id).map_err(Refusal::from)?;
+    Ok(Answer(service::show(found, &store)))
+}
+
+/// `POST /services/ID/update`
+pub async fn update(
+    State(api): State<Api>,
+    Path(id): Path<String>,
+    params: Params,
+    Json(wanted): Json<ServiceSpec>,
+) -> Result<Answer<CreateResponse>, ApiError> {
+    let ledger = api.backend.manager()?;
+    let version = params.version()?;
+    if !params.text("rollback").is_empty() {
+        return Err(ApiError::NotImplemented { what: "rolling a service back".to_owned() });
+    }
+    commit(ledger.as_ref(), |store, _| {
+        let found = store.find_service(&id).map_err(Refusal::from)?.id;
+        let spec = service::spec(&wanted, store)?;
+        Ok(((), update_service(store, found, version, spec, now())?))
+    })
+    .await?;
+    Ok(Answer(CreateResponse::default()))
+}
+
+/// `DELETE /services/ID`
+pub async fn remove(State(api): State<Api>, Path(id): Path<String>) -> Result<StatusCode, ApiError> {
+    let ledger = api.backend.manager()?;
+    commit(ledger.as_ref(), |store, _| {
+        let found = store.find_service(&id).map_err(Refusal::from)?.id;
+        Ok(((), remove_service(store, found, now())?))
+    })
+    .await?;
+    Ok(StatusCode::OK)
+}

@@ -1,0 +1,163 @@
+//! Answers without an end: the watch and the flows.
+
+use std::time::Duration;
+
+use axum::body::BodyDataStream;
+use futures_util::StreamExt;
+use mesh_api::decode::decode;
+use mesh_api::mesh::{Object, ObjectKind, WatchEvent};
+
+use super::double::Client;
+
+/// Lines of an answer, one at a time.
+struct Lines {
+    body: BodyDataStream,
+    rest: Vec<u8>,
+}
+
+impl Lines {
+    async fn open(client: &Client, path: &str) -> Self {
+        let answer = client.send("GET", path, "").await;
+        assert!(answer.status().is_success(), "{path}: {}", answer.status());
+        Self { body: answer.into_body().into_data_stream(), rest: Vec::new() }
+    }
+
+    async fn next_line(&mut self) -> Option<Vec<u8>> {
+        loop {
+            if let Some(end) = self.rest.iter().position(|byte| *byte == b'\n') {
+                let line = self.rest.drain(..=end).collect();
+                return Some(line);
+            }
+            let piece = tokio::time::timeout(Duration::from_secs(10), self.body.next());
+            self.rest.extend(piece.await.expect("a line within 10 s")?.unwrap());
+        }
+    }
+
+    async fn next(&mut self) -> Option<WatchEvent> {
+        self.next_line().await.map(|line| decode(&line).unwrap())
+    }
+
+    /// Events up to and with the one that ends the beginning.
+    async fn beginning(&mut self) -> (Vec<WatchEvent>, u64, Vec<String>) {
+        let mut events = Vec::new();
+        loop {
+            match self.next().await.expect("a beginning") {
+                WatchEvent::Synced { index, present } => return (events, index, present),
+                event => events.push(event),
+            }
+        }
+    }
+}
+
+const WEB: &str = r#"{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"mesh/whoami:1"}}}"#;
+
+#[tokio::test]
+async fn a_watch_tells_what_is_then_what_changes() {
+    let client = Client::manager();
+    let mut lines = Lines::open(&client, "/mesh/v1/watch").await;
+    let (events, index, present) = lines.beginning().await;
+    let kinds: Vec<_> = events
+        .iter()
+        .map(|event| match event {
+            WatchEvent::Put { object, .. } => object.kind(),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(kinds, [ObjectKind::Node, ObjectKind::Network], "the first node and the ingress network");
+    assert_eq!(present.len(), 2);
+
+    let made = client.post("/services/create", WEB).await;
+    match lines.next().await {
+        Some(WatchEvent::Put { index: at, object: Object::Service(service) }) => {
+            assert_eq!(service.id, made["ID"].as_str().unwrap());
+            assert_eq!(at, index + 1);
+        }
+        other => panic!("{other:?}"),
+    }
+    client.ask("DELETE", "/services/web", "").await;
+    match lines.next().await {
+        Some(WatchEvent::Delete { kind: ObjectKind::Service, id, .. }) => {
+            assert_eq!(id, made["ID"].as_str().unwrap());
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_watch_resumes_where_it_was() {
+    let client = Client::manager();
+    let (_, index, before) = Lines::open(&client, "/mesh/v1/watch").await.beginning().await;
+    client.post("/services/create", WEB).await;
+    let path = format!("/mesh/v1/watch?since={index}");
+    let (events, later, present) = Lines::open(&client, &path).await.beginning().await;
+    assert!(matches!(&events[..], [WatchEvent::Put { object: Object::Service(_), .. }]), "{events:?}");
+    assert_eq!(present.len(), before.len() + 1);
+
+    client.ask("DELETE", "/services/web", "").await;
+    let path = format!("/mesh/v1/watch?since={later}");
+    let (events, _, present) = Lines::open(&client, &path).await.beginning().await;
+    assert_eq!(
+        (events, present),
+        (Vec::new(), before),
+        "the service is gone without a word, but not present"
+    );
+}
+
+#[tokio::test]
+async fn a_watch_is_narrowed_to_kinds_and_a_service() {
+    let client = Client::manager();
+    client.post("/services/create", WEB).await;
+    client.post("/services/create", &WEB.replace("web", "db")).await;
+    let path = "/mesh/v1/watch?kinds=service,task&service=web";
+    let (events, _, present) = Lines::open(&client, path).await.beginning().await;
+    assert!(
+        matches!(&events[..], [WatchEvent::Put { object: Object::Service(found), .. }] if found.spec.name == "web")
+    );
+    assert_eq!(present.len(), 1);
+    assert_eq!(client.refusal("GET", "/mesh/v1/watch?kinds=pod", "").await.0, 400);
+    assert_eq!(client.refusal("GET", "/mesh/v1/watch?service=nope", "").await.0, 404);
+}
+
+#[tokio::test]
+async fn a_reader_that_fell_behind_is_told_the_whole_again() {
+    let client = Client::manager();
+    let mut lines = Lines::open(&client, "/mesh/v1/watch?kinds=service").await;
+    lines.beginning().await;
+    // More than the double's feed keeps and the watch's queue takes, while nobody reads.
+    for number in 0..200 {
+        client.post("/services/create", &WEB.replace("web", &format!("s{number}"))).await;
+    }
+    let mut known = std::collections::BTreeSet::new();
+    while known.len() < 200 {
+        match lines.next().await.expect("more") {
+            WatchEvent::Put { object, .. } => match object {
+                Object::Service(found) => {
+                    known.insert(found.id);
+                }
+                other => panic!("{other:?}"),
+            },
+            WatchEvent::Synced { present, .. } => assert!(present.len() <= 200),
+            other @ WatchEvent::Delete { .. } => panic!("{other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn endless_answers_end_when_the_server_closes() {
+    let client = Client::manager();
+    let mut watch = Lines::open(&client, "/mesh/v1/watch").await;
+    watch.beginning().await;
+    let mut flows = Lines::open(&client, "/mesh/v1/flows?follow=1").await;
+    assert!(flows.next_line().await.is_some());
+    client.close.send(true).unwrap();
+    assert!(watch.next_line().await.is_none());
+    assert!(flows.next_line().await.is_none());
+}
+
+#[tokio::test]
+async fn flows_without_follow_end_by_themselves() {
+    let client = Client::manager();
+    let mut flows = Lines::open(&client, "/mesh/v1/flows").await;
+    assert!(flows.next_line().await.is_some());
+    assert!(flows.next_line().await.is_none());
+}

@@ -1,0 +1,238 @@
+//! `GET /mesh/v1/watch`: objects as they are and as they change, so that nobody has to poll.
+//!
+//! Parameters: `kinds` (of `node,service,task,network`; all when empty), `service` (its service and tasks
+//! alone), `since` (an index told before: only what changed later is repeated). It needs no memory of past
+//! changes: objects carry the index that last changed them, and what is gone is missing in `Present`.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use axum::body::{Body, Bytes};
+use axum::extract::State;
+use axum::response::Response;
+use futures_util::StreamExt;
+use mesh_api::mesh::{Object, ObjectKind, WatchEvent};
+use mesh_core::command::Refusal;
+use mesh_core::id::ServiceId;
+use mesh_core::store::{Change, Store};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+
+use super::Api;
+use super::backend::{Feed, Ledger};
+use super::convert::{network, node, service, task};
+use super::error::ApiError;
+use super::extract::Params;
+use super::mesh::{json_lines, line};
+
+/// Lines that wait for a slow reader before the store's news does.
+const WAITING: usize = 64;
+
+/// `GET /mesh/v1/watch`
+pub async fn watch(State(api): State<Api>, params: Params) -> Result<Response, ApiError> {
+    let ledger = api.backend.manager()?;
+    let since = params.number("since")?.unwrap_or(0);
+    let store = ledger.read().await?;
+    let scope = Scope::read(&params, &store)?;
+    let (lines, reader) = mpsc::channel(WAITING);
+    let watcher = Watcher { ledger, scope, lines };
+    let mut closing = api.closing.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            () = watcher.run(since) => {}
+            // A closed channel means that the server is gone, which is the same.
+            _ = closing.wait_for(|closing| *closing) => {}
+        }
+    });
+    Ok(json_lines(Body::from_stream(ReceiverStream::new(reader).map(Ok::<_, Infallible>))))
+}
+
+/// What is watched.
+struct Scope {
+    kinds: Vec<ObjectKind>,
+    service: Option<ServiceId>,
+}
+
+impl Scope {
+    fn read(params: &Params, store: &Store) -> Result<Self, ApiError> {
+        let kind = |word: &str| match word {
+            "node" => Ok(ObjectKind::Node),
+            "service" => Ok(ObjectKind::Service),
+            "task" => Ok(ObjectKind::Task),
+            "network" => Ok(ObjectKind::Network),
+            other => Err(ApiError::field(
+                "kinds",
+                format!("{other:?}: node, service, task or network is expected"),
+            )),
+        };
+        let kinds = match params.text("kinds") {
+            "" => vec![ObjectKind::Node, ObjectKind::Service, ObjectKind::Task, ObjectKind::Network],
+            words => words.split(',').map(kind).collect::<Result<_, _>>()?,
+        };
+        let service = match params.text("service") {
+            "" => None,
+            name => Some(store.find_service(name).map_err(Refusal::from)?.id),
+        };
+        Ok(Self { kinds, service })
+    }
+
+    fn has(&self, kind: ObjectKind) -> bool {
+        self.kinds.contains(&kind)
+    }
+
+    fn of_service(&self, service: ServiceId) -> bool {
+        self.service.is_none_or(|wanted| wanted == service)
+    }
+}
+
+/// One reader's watch.
+struct Watcher {
+    ledger: Arc<dyn Ledger>,
+    scope: Scope,
+    lines: mpsc::Sender<Bytes>,
+}
+
+/// The reader went away.
+struct Gone;
+
+impl Watcher {
+    async fn run(self, since: u64) {
+        tokio::select! {
+            // The reader went away; nothing is left to do.
+            _ = self.follow(since) => {}
+            () = self.lines.closed() => {}
+        }
+    }
+
+    async fn follow(&self, since: u64) -> Result<(), Gone> {
+        // The feed is opened before the store is looked at, so nothing falls between.
+        let mut feed = self.ledger.feed();
+        let mut told = self.tell_store(since).await?;
+        while let Some(news) = feed.next().await {
+            match news {
+                Feed::Applied(entry) if entry.index > told => {
+                    self.tell_changes(entry.index, &entry.changes).await?;
+                    told = entry.index;
+                }
+                Feed::Applied(_) => {}
+                Feed::Lagged => told = self.tell_store(told).await?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells what changed after `since` and what there is; returns the index it holds for.
+    async fn tell_store(&self, since: u64) -> Result<u64, Gone> {
+        let store = self.ledger.store();
+        let index = store.index();
+        let mut present = Vec::new();
+        for (id, version, object) in self.objects(&store) {
+            present.push(id);
+            if version > since {
+                self.tell(&WatchEvent::Put { index, object: object(self, &store) }).await?;
+            }
+        }
+        self.tell(&WatchEvent::Synced { index, present }).await?;
+        Ok(index)
+    }
+
+    /// Watched objects: id, version, and how to show them.
+    fn objects<'a>(&'a self, store: &'a Store) -> Vec<(String, u64, Shown<'a>)> {
+        let mut all: Vec<(String, u64, Shown<'a>)> = Vec::new();
+        if self.scope.has(ObjectKind::Node) {
+            all.extend(store.nodes().map(|found| {
+                (found.id.to_string(), found.meta.version, shown(move |watcher, _| watcher.node(found)))
+            }));
+        }
+        if self.scope.has(ObjectKind::Network) {
+            all.extend(
+                store
+                    .networks()
+                    .map(|found| (found.id.to_string(), found.meta.version, shown(move |_, _| net(found)))),
+            );
+        }
+        if self.scope.has(ObjectKind::Service) {
+            let watched = store.services().filter(|found| self.scope.of_service(found.id));
+            all.extend(watched.map(|found| {
+                (found.id.to_string(), found.meta.version, shown(move |_, store| svc(found, store)))
+            }));
+        }
+        if self.scope.has(ObjectKind::Task) {
+            let watched = store.tasks().filter(|found| self.scope.of_service(found.service));
+            all.extend(watched.map(|found| {
+                (found.id.to_string(), found.meta.version, shown(move |_, store| tsk(found, store)))
+            }));
+        }
+        all
+    }
+
+    async fn tell_changes(&self, index: u64, changes: &[Change]) -> Result<(), Gone> {
+        let store = self.ledger.store();
+        for change in changes {
+            if let Some(event) = self.event(index, change, &store) {
+                self.tell(&event).await?;
+            }
+        }
+        Ok(())
+    }
+
+    fn event(&self, index: u64, change: &Change, store: &Store) -> Option<WatchEvent> {
+        let (kind, id, object) = match change {
+            Change::Cluster(_) => return None,
+            Change::Node(delta) => {
+                let id = side(delta)?.id.to_string();
+                (ObjectKind::Node, id, delta.new.as_ref().map(|found| self.node(found)))
+            }
+            Change::Network(delta) => {
+                let id = side(delta)?.id.to_string();
+                (ObjectKind::Network, id, delta.new.as_ref().map(|found| net(found)))
+            }
+            Change::Service(delta) => {
+                let id = side(delta)?.id;
+                self.scope.of_service(id).then_some(())?;
+                (ObjectKind::Service, id.to_string(), delta.new.as_ref().map(|found| svc(found, store)))
+            }
+            Change::Task(delta) => {
+                let found = side(delta)?;
+                self.scope.of_service(found.service).then_some(())?;
+                (ObjectKind::Task, found.id.to_string(), delta.new.as_ref().map(|found| tsk(found, store)))
+            }
+        };
+        self.scope.has(kind).then_some(match object {
+            Some(object) => WatchEvent::Put { index, object },
+            None => WatchEvent::Delete { index, kind, id },
+        })
+    }
+
+    fn node(&self, found: &mesh_core::object::Node) -> Object {
+        Object::Node(Box::new(node::show(found, self.ledger.leader())))
+    }
+
+    async fn tell(&self, event: &WatchEvent) -> Result<(), Gone> {
+        self.lines.send(line(event)).await.map_err(|_| Gone)
+    }
+}
+
+/// Shows one object, when it is to be told.
+type Shown<'a> = Box<dyn Fn(&Watcher, &Store) -> Object + Send + 'a>;
+
+fn shown<'a>(show: impl Fn(&Watcher, &Store) -> Object + Send + 'a) -> Shown<'a> {
+    Box::new(show)
+}
+
+fn net(found: &mesh_core::object::Network) -> Object {
+    Object::Network(Box::new(network::show(found)))
+}
+
+fn svc(found: &mesh_core::object::Service, store: &Store) -> Object {
+    Object::Service(Box::new(service::show(found, store)))
+}
+
+fn tsk(found: &mesh_core::object::Task, store: &Store) -> Object {
+    Object::Task(Box::new(task::show(found, store)))
+}
+
+/// Either side of a change, for what does not change with it.
+fn side<T>(delta: &mesh_core::store::Delta<T>) -> Option<&Arc<T>> {
+    delta.new.as_ref().or(delta.old.as_ref())
+}
