@@ -238,6 +238,20 @@ fn make(path: &Path) -> Result<(), RuntimeError> {
     result.map_err(RuntimeError::io("make cgroup", path))
 }
 
+/// Moves the calling process into a cgroup that [`Cgroups::prune`] may be removing as an empty one.
+pub fn join_or_make(group: &Path) -> Result<(), RuntimeError> {
+    let mut result = Ok(());
+    for _ in 0..16 {
+        make(group)?;
+        result = write(&group.join("cgroup.procs"), "0");
+        match &result {
+            Err(RuntimeError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
+            _ => break,
+        }
+    }
+    result
+}
+
 fn write(path: &Path, value: &str) -> Result<(), RuntimeError> {
     fs::write(path, value).map_err(RuntimeError::io("set", path))
 }

@@ -13,7 +13,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::process::Stdio;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use mesh_core::id::TaskId;
 use tokio::sync::{mpsc, watch as state};
@@ -70,7 +70,43 @@ struct Inner {
     config: NativeConfig,
     places: Places,
     tasks: Mutex<HashMap<TaskId, Arc<Entry>>>,
+    turns: Mutex<HashMap<TaskId, Weak<Turn>>>,
     listeners: Mutex<Vec<mpsc::Sender<RuntimeEvent>>>,
+}
+
+/// Held while a task is prepared, started or removed.
+type Turn = tokio::sync::Mutex<()>;
+
+impl Inner {
+    fn turn(&self, task: TaskId) -> Arc<Turn> {
+        let mut turns = locked(&self.turns);
+        if let Some(turn) = turns.get(&task).and_then(Weak::upgrade) {
+            return turn;
+        }
+        turns.retain(|_, turn| turn.strong_count() > 0);
+        let turn = Arc::new(Turn::default());
+        turns.insert(task, Arc::downgrade(&turn));
+        turn
+    }
+
+    fn entry(&self, task: TaskId) -> Result<Arc<Entry>, RuntimeError> {
+        locked(&self.tasks).get(&task).cloned().ok_or(RuntimeError::NoSuchTask { task })
+    }
+
+    /// Blocking.
+    fn prepare(&self, launch: &TaskLaunch) -> Result<Prepared, RuntimeError> {
+        if let Ok(entry) = self.entry(launch.id) {
+            return Ok(entry.record.prepared.clone());
+        }
+        let record = self.places.prepare(launch).inspect_err(|_| {
+            if let Err(error) = self.places.remove(launch.id) {
+                tracing::warn!(task = %launch.id, %error, "cleaning up after a failed preparation");
+            }
+        })?;
+        let prepared = record.prepared.clone();
+        locked(&self.tasks).insert(launch.id, Entry::new(record, RunState::Prepared));
+        Ok(prepared)
+    }
 }
 
 /// One task.
@@ -78,15 +114,13 @@ struct Inner {
 struct Entry {
     record: Record,
     state: state::Sender<RunState>,
-    /// Held while the task is started or removed.
-    busy: tokio::sync::Mutex<()>,
     watcher: Mutex<Option<Watcher>>,
 }
 
 impl Entry {
     fn new(record: Record, state: RunState) -> Arc<Self> {
         let (state, _) = state::channel(state);
-        Arc::new(Self { record, state, busy: tokio::sync::Mutex::default(), watcher: Mutex::default() })
+        Arc::new(Self { record, state, watcher: Mutex::default() })
     }
 
     /// The exit status, once there is one.
@@ -133,7 +167,13 @@ impl NativeRuntime {
             Ok((places, found))
         })
         .await?;
-        let inner = Inner { config, places, tasks: Mutex::default(), listeners: Mutex::default() };
+        let inner = Inner {
+            config,
+            places,
+            tasks: Mutex::default(),
+            turns: Mutex::default(),
+            listeners: Mutex::default(),
+        };
         let runtime = Self { inner: Arc::new(inner) };
         for (record, recovered) in found {
             let id = record.launch.id;
@@ -154,6 +194,7 @@ impl NativeRuntime {
     }
 
     /// All tasks that the runtime has, with what became of them while no daemon watched.
+    #[expect(clippy::unused_async, reason = "a call like the others, for runtimes that have to ask")]
     pub async fn adopt(&self) -> Vec<Found> {
         let tasks = locked(&self.inner.tasks);
         let found = tasks.values().map(|entry| Found {
@@ -167,30 +208,24 @@ impl NativeRuntime {
     /// Makes the task's network namespace, files and cgroup. Doing it again gives the same answer; what fails
     /// leaves nothing behind.
     pub async fn prepare(&self, launch: &TaskLaunch) -> Result<Prepared, RuntimeError> {
-        if let Some(entry) = locked(&self.inner.tasks).get(&launch.id) {
-            return Ok(entry.record.prepared.clone());
-        }
         let (inner, launch) = (Arc::clone(&self.inner), launch.clone());
-        blocking(move || {
-            let made = inner.places.prepare(&launch);
-            let record = made.inspect_err(|_| {
-                if let Err(error) = inner.places.remove(launch.id) {
-                    tracing::warn!(task = %launch.id, %error, "cleaning up after a failed start");
-                }
-            })?;
-            let prepared = record.prepared.clone();
-            locked(&inner.tasks).insert(launch.id, Entry::new(record, RunState::Prepared));
-            Ok(prepared)
-        })
+        finished(tokio::spawn(async move {
+            let turn = inner.turn(launch.id);
+            let _turn = turn.lock().await;
+            let worker = Arc::clone(&inner);
+            blocking(move || worker.prepare(&launch)).await
+        }))
         .await
     }
 
     /// Starts the process of a prepared task; gives its process id on the node. After a failure the task is
     /// prepared as before.
     pub async fn start(&self, task: &TaskId) -> Result<u32, RuntimeError> {
-        let (inner, entry, task) = (Arc::clone(&self.inner), self.entry(task)?, *task);
+        let (inner, task) = (Arc::clone(&self.inner), *task);
         finished(tokio::spawn(async move {
-            let _busy = entry.busy.lock().await;
+            let turn = inner.turn(task);
+            let _turn = turn.lock().await;
+            let entry = inner.entry(task)?;
             match &*entry.state.borrow() {
                 RunState::Prepared => {}
                 RunState::Running { .. } => return Err(wrong_state(task, "running", "prepared")),
@@ -209,7 +244,7 @@ impl NativeRuntime {
     /// Sends the stop signal, waits for the grace period, kills; gives the exit status once the task has no
     /// process any more, `None` for a task that was never started.
     pub async fn stop(&self, task: &TaskId) -> Result<Option<i32>, RuntimeError> {
-        let entry = self.entry(task)?;
+        let entry = self.inner.entry(*task)?;
         match *entry.state.borrow() {
             RunState::Prepared => return Ok(None),
             RunState::Exited { code } => return Ok(Some(code)),
@@ -233,11 +268,11 @@ impl NativeRuntime {
     pub async fn remove(&self, task: &TaskId) -> Result<(), RuntimeError> {
         let (runtime, task) = (self.clone(), *task);
         finished(tokio::spawn(async move {
-            let entry = locked(&runtime.inner.tasks).get(&task).cloned();
-            if let Some(entry) = &entry {
-                let _busy = entry.busy.lock().await;
+            let turn = runtime.inner.turn(task);
+            let _turn = turn.lock().await;
+            if let Ok(entry) = runtime.inner.entry(task) {
                 if matches!(*entry.state.borrow(), RunState::Running { .. }) {
-                    runtime.kill(task, entry).await?;
+                    runtime.kill(task, &entry).await?;
                 }
                 locked(&runtime.inner.tasks).remove(&task);
             }
@@ -250,18 +285,13 @@ impl NativeRuntime {
     /// Runs `argv` inside the running task, with its user and environment; gives the exit status
     /// (126 and 127 as a shell does for what cannot be run or found). Dropping the future kills the command.
     pub async fn exec(&self, task: &TaskId, argv: &[String], stdio: ExecStdio) -> Result<i32, RuntimeError> {
-        let entry = self.entry(task)?;
+        let entry = self.inner.entry(*task)?;
         match *entry.state.borrow() {
             RunState::Running { .. } => {}
             RunState::Prepared => return Err(wrong_state(*task, "prepared", "running")),
             RunState::Exited { .. } => return Err(wrong_state(*task, "exited", "running")),
         }
         spawn::exec(&self.inner.config.exe, &self.inner.places.dir(*task), argv, stdio).await
-    }
-
-    fn entry(&self, task: &TaskId) -> Result<Arc<Entry>, RuntimeError> {
-        let entry = locked(&self.inner.tasks).get(task).cloned();
-        entry.ok_or(RuntimeError::NoSuchTask { task: *task })
     }
 
     /// The task's first process, while it lives.

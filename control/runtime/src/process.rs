@@ -20,9 +20,9 @@ pub struct ProcessMark {
 impl ProcessMark {
     /// The mark of the process that now has this id.
     pub fn of(pid: u32) -> io::Result<Self> {
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+        let text = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
         let start =
-            start_time(&stat).ok_or_else(|| io::Error::other(format!("/proc/{pid}/stat: {stat:?}")))?;
+            start_time(&text).ok_or_else(|| io::Error::other(format!("/proc/{pid}/stat: {text:?}")))?;
         Ok(Self { pid, start })
     }
 

@@ -17,6 +17,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 
 use nix::sched::{CloneFlags, setns, unshare};
+use nix::sys::prctl::{set_no_new_privs, set_pdeathsig};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, Signal};
 use nix::unistd;
@@ -102,7 +103,7 @@ pub fn become_init(record: &Record, dir: &TaskDir) -> Result<Infallible, SetupEr
     unistd::sethostname(record.hostname()).map_err(step("set the host name"))?;
     root::enter(record, dir)?;
     let line = record.image.config.command_line(&record.launch.command, &record.launch.args);
-    run(record, &line)
+    run(record, &line, Bond::None)
 }
 
 /// Has what the calling process forks from now on join the pid namespace of the task behind `pidfd`.
@@ -120,9 +121,18 @@ pub fn join(pidfd: &OwnedFd) -> Result<(), SetupError> {
     setns(pidfd, others).map_err(step("enter the task's namespaces"))
 }
 
+/// What the end of the parent means to a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bond {
+    /// Nothing.
+    None,
+    /// Its own end.
+    Kill,
+}
+
 /// Runs `line` as the task's user with the task's environment and rights, in the root file system that the
 /// process is in already.
-pub fn run(record: &Record, line: &[String]) -> Result<Infallible, SetupError> {
+pub fn run(record: &Record, line: &[String], bond: Bond) -> Result<Infallible, SetupError> {
     let identity = user::resolve(record)?;
     let environment = program::environment(record, &identity);
     let directory = program::directory(record);
@@ -138,7 +148,11 @@ pub fn run(record: &Record, line: &[String]) -> Result<Infallible, SetupError> {
     caps::bound()?;
     user::assume(&identity)?;
     caps::reduce(identity.uid == 0)?;
-    nix::sys::prctl::set_no_new_privs().map_err(step("set no_new_privs"))?;
+    if bond == Bond::Kill {
+        // After the change of user, which would undo it.
+        set_pdeathsig(Signal::SIGKILL).map_err(step("bind to the parent"))?;
+    }
+    set_no_new_privs().map_err(step("set no_new_privs"))?;
     seccomp::install()?;
 
     let Err(error) = unistd::execve(&file, &arguments, &variables);

@@ -2,9 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder};
-use std::io::Write;
 use std::io::{self, Read};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -87,13 +86,11 @@ impl Places {
         }
         // The task's own root directory, whatever the umask: any user of the image may pass through it.
         let upper = writable.join("upper");
-        fs::set_permissions(&upper, std::os::unix::fs::PermissionsExt::from_mode(0o755))
+        fs::set_permissions(&upper, fs::Permissions::from_mode(0o755))
             .map_err(RuntimeError::io("open up", &upper))?;
         let cgroup = self.cgroups.create(&name, &launch.resources)?;
-        let shims = self.cgroups.shims();
-        fs::create_dir_all(&shims).map_err(RuntimeError::io("make cgroup", &shims))?;
         netns::create(&prepared.netns)?;
-        let record = Record::new(launch.clone(), prepared, image, cgroup, shims, writable);
+        let record = Record::new(launch.clone(), prepared, image, cgroup, self.cgroups.shims(), writable);
         write_etc(&dir, &record)?;
         dir.write_record(&record)?;
         Ok(record)
@@ -174,11 +171,12 @@ fn container_id() -> Result<String, RuntimeError> {
     let mut bits = [0u8; 32];
     let read = fs::File::open(path).and_then(|mut file| file.read_exact(&mut bits));
     read.map_err(RuntimeError::io("read", path))?;
-    Ok(bits.iter().map(|byte| format!("{byte:02x}")).collect())
+    let half = |bits: u8| char::from_digit(u32::from(bits & 0xf), 16);
+    Ok(bits.iter().flat_map(|byte| [half(byte >> 4), half(*byte)]).flatten().collect())
 }
 
 fn write_etc(dir: &TaskDir, record: &Record) -> Result<(), RuntimeError> {
-    let lines = |lines: &[String]| lines.iter().map(|line| format!("{line}\n")).collect::<String>();
+    let lines = |lines: &[String]| lines.iter().flat_map(|line| [line.as_str(), "\n"]).collect::<String>();
     let files = [
         ("hosts", format!("{LOCALHOST}{}", lines(&record.launch.hosts))),
         ("hostname", format!("{}\n", record.hostname())),
@@ -187,8 +185,8 @@ fn write_etc(dir: &TaskDir, record: &Record) -> Result<(), RuntimeError> {
     for (name, text) in files {
         let path = dir.file(name);
         remove_file(&path)?;
-        let file = fs::OpenOptions::new().create_new(true).write(true).mode(0o644).open(&path);
-        let written = file.and_then(|mut file| file.write_all(text.as_bytes()));
+        let readable = fs::Permissions::from_mode(0o644);
+        let written = fs::write(&path, text).and_then(|()| fs::set_permissions(&path, readable));
         written.map_err(RuntimeError::io("write", path))?;
     }
     Ok(())

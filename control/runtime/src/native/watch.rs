@@ -58,14 +58,14 @@ fn reap(shim: ProcessMark) {
 async fn ended(inner: &Weak<Inner>, task: TaskId, entry: &Weak<Entry>) {
     let (Some(runtime), Some(entry)) = (inner.upgrade(), entry.upgrade()) else { return };
     let places = runtime.places.clone();
-    let code = blocking(move || match places.dir(task).exit()? {
-        Some(Exit { code }) => Ok(code),
-        None => {
-            tracing::warn!(%task, "the task's shim was killed; so is the task");
-            places.kill_cgroup(task)?;
-            places.dir(task).write_exit(Exit { code: KILLED })?;
-            Ok(KILLED)
+    let code = blocking(move || {
+        if let Some(Exit { code }) = places.dir(task).exit()? {
+            return Ok(code);
         }
+        tracing::warn!(%task, "the task's shim was killed; so is the task");
+        places.kill_cgroup(task)?;
+        places.dir(task).write_exit(Exit { code: KILLED })?;
+        Ok(KILLED)
     });
     let code = code.await.unwrap_or_else(|error| {
         tracing::error!(%task, %error, "learning how a task ended");

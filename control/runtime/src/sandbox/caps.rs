@@ -1,4 +1,5 @@
-//! Capabilities of tasks: Docker's default set, for root; none for other users.
+//! Capabilities of tasks: Docker's default set less `CAP_MKNOD`, for root; none for other users. No device
+//! cgroup guards the host's devices, so a task must not be able to make a node for one.
 
 use rustix::thread::{
     CapabilitySet, CapabilitySets, capability_is_in_bounding_set, clear_ambient_capability_set,
@@ -7,12 +8,11 @@ use rustix::thread::{
 
 use super::{SetupError, step};
 
-/// What Docker leaves a container's root.
+/// What is left to a task's root.
 const KEPT: CapabilitySet = CapabilitySet::CHOWN
     .union(CapabilitySet::DAC_OVERRIDE)
     .union(CapabilitySet::FSETID)
     .union(CapabilitySet::FOWNER)
-    .union(CapabilitySet::MKNOD)
     .union(CapabilitySet::NET_RAW)
     .union(CapabilitySet::SETGID)
     .union(CapabilitySet::SETUID)

@@ -74,7 +74,7 @@ pub fn enter(record: &Record, dir: &TaskDir) -> Result<(), SetupError> {
     umount2(".", MntFlags::MNT_DETACH).map_err(step("leave the old root"))?;
     chdir("/").map_err(step("change to the new root"))?;
     if record.launch.read_only {
-        remount_read_only("/", MsFlags::empty()).map_err(step("make the root file system read-only"))?;
+        remount_read_only("/", MsFlags::MS_NODEV).map_err(step("make the root file system read-only"))?;
     }
     Ok(())
 }
@@ -88,7 +88,8 @@ fn mount_overlay(record: &Record, root: &Path) -> Result<(), SetupError> {
     let upper = escaped(&record.writable.join("upper"));
     let work = escaped(&record.writable.join("work"));
     let options = format!("lowerdir={},upperdir={upper},workdir={work}", lower.join(":"));
-    let (kind, flags) = (Some("overlay"), MsFlags::empty());
+    // An image's device nodes open nothing.
+    let (kind, flags) = (Some("overlay"), MsFlags::MS_NODEV);
     mount(kind, root, kind, flags, Some(options.as_str()))
         .map_err(step(format!("mount the root file system at {}", root.display())))
 }

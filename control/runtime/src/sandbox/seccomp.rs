@@ -98,8 +98,8 @@ const ARCH: TargetArch = TargetArch::x86_64;
 #[cfg(target_arch = "aarch64")]
 const ARCH: TargetArch = TargetArch::aarch64;
 
-/// Puts the filters on the calling process, which must have no_new_privs set. A foreign architecture's calls
-/// (32-bit ones) end the process.
+/// Puts the filters on the calling process, which must have `no_new_privs` set. Calls of another
+/// architecture (32-bit ones) end the process.
 pub fn install() -> Result<(), SetupError> {
     for filter in filters().map_err(step("build the seccomp filter"))? {
         apply_filter(&filter).map_err(|error| step("set the seccomp filter")(io::Error::other(error)))?;

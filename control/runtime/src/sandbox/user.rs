@@ -54,12 +54,11 @@ fn identity(wanted: &str, passwd: &str, group: &str) -> Result<Identity, SetupEr
     let uid = uid.ok_or_else(unknown)?;
     let name = entry.as_ref().and_then(|fields| fields.first()).copied();
     let home = entry.as_ref().and_then(|fields| fields.get(5)).filter(|home| !home.is_empty());
-    let (gid, groups) = match named_group {
-        Some(wanted) => (group_id(wanted, group)?, Vec::new()),
-        None => {
-            let own = entry.as_ref().and_then(|fields| number(fields.get(3)));
-            (own.unwrap_or(0), name.map(|name| member_of(name, group)).unwrap_or_default())
-        }
+    let (gid, groups) = if let Some(wanted) = named_group {
+        (group_id(wanted, group)?, Vec::new())
+    } else {
+        let own = entry.as_ref().and_then(|fields| number(fields.get(3)));
+        (own.unwrap_or(0), name.map(|name| member_of(name, group)).unwrap_or_default())
     };
     Ok(Identity { uid, gid, groups, home: (*home.unwrap_or(&"/")).to_owned() })
 }

@@ -9,7 +9,7 @@ use nix::unistd::ForkResult;
 
 use super::run::exit_code;
 use crate::error::RuntimeError;
-use crate::sandbox::{self, SetupError};
+use crate::sandbox::{self, Bond, SetupError};
 use crate::state::{Record, TaskDir};
 use crate::sys;
 
@@ -52,7 +52,7 @@ fn run(record: &Record, pidfd: &OwnedFd, command: &[String]) -> Result<ExitCode,
     let step = |doing| move |source| ExecError::Step { doing, source };
     match sys::fork_single_threaded().map_err(step("fork"))? {
         ForkResult::Child => {
-            let Err(error) = sandbox::join(pidfd).and_then(|()| sandbox::run(record, command));
+            let Err(error) = sandbox::join(pidfd).and_then(|()| sandbox::run(record, command, Bond::Kill));
             eprintln!("exec failed: {error}");
             std::process::exit(i32::from(error.exit_code()))
         }

@@ -9,10 +9,11 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::Signal;
-use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, dup2_stderr, dup2_stdin, dup2_stdout, pipe2, setsid};
+use rustix::process::{WaitOptions, waitpid};
 
 use super::log::{Log, PART_MAX};
+use crate::cgroup;
 use crate::error::RuntimeError;
 use crate::process::ProcessMark;
 use crate::sandbox;
@@ -91,7 +92,7 @@ fn start(dir: &TaskDir, shim: ProcessMark) -> Result<Task, StartError> {
         io::ErrorKind::AlreadyExists => StartError::StartedBefore,
         _ => step("claim the task")(error),
     })?;
-    std::fs::write(record.shim_cgroup.join("cgroup.procs"), "0").map_err(step("join the shims' cgroup"))?;
+    cgroup::join_or_make(&record.shim_cgroup)?;
     let pipe = || pipe2(OFlag::O_CLOEXEC).map_err(step("make a pipe"));
     let ((stdout, out), (stderr, err)) = (pipe()?, pipe()?);
     let ((may_go, go), (outcome, tell)) = (pipe()?, pipe()?);
@@ -115,7 +116,7 @@ fn start(dir: &TaskDir, shim: ProcessMark) -> Result<Task, StartError> {
                     Ok(Task { init: child, mark, pidfd, stdout, stderr })
                 }
                 other => {
-                    let _reaped = waitpid(child, None);
+                    let _reaped = exit_code(child);
                     other.and(Err(StartError::Setup(reason)))
                 }
             }
@@ -205,13 +206,19 @@ fn drain(from: &mut File, log: &mut Log) -> bool {
     }
 }
 
-/// Reaps a child that ended; its status as a shell has it.
+/// Waits for the end of a child and reaps it; its status as a shell has it.
 pub fn exit_code(child: Pid) -> io::Result<i32> {
+    let pid = rustix::process::Pid::from_raw(child.as_raw());
     loop {
-        match waitpid(child, None) {
-            Ok(WaitStatus::Exited(_, code)) => return Ok(code),
-            Ok(WaitStatus::Signaled(_, signal, _)) => return Ok(128 + signal as i32),
-            Ok(_) | Err(nix::errno::Errno::EINTR) => {}
+        // Not nix's: it has no word for death by a real-time signal.
+        match waitpid(pid, WaitOptions::empty()) {
+            Ok(Some((_, status))) => {
+                let killed = status.terminating_signal().map(|signal| 128 + signal);
+                if let Some(code) = status.exit_status().or(killed) {
+                    return Ok(code);
+                }
+            }
+            Ok(None) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
     }

@@ -40,8 +40,11 @@ pub struct Answer(Vec<(&'static str, String)>);
 impl Answer {
     /// `key=value` lines. A value is one line: control characters of a request come back as `?`.
     pub fn lines(&self) -> String {
-        let plain = |value: &str| value.replace(char::is_control, "?");
-        self.0.iter().map(|(key, value)| format!("{key}={}\n", plain(value))).collect()
+        let mut lines = String::new();
+        for (key, value) in &self.0 {
+            lines.extend([key, "=", &value.replace(char::is_control, "?"), "\n"]);
+        }
+        lines
     }
 
     /// One JSON object of strings.

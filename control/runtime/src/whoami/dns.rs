@@ -103,7 +103,8 @@ fn reverse(address: IpAddr) -> String {
         }
         IpAddr::V6(address) => {
             let nibbles = address.octets().into_iter().rev().flat_map(|byte| [byte & 0xf, byte >> 4]);
-            let labels: String = nibbles.map(|nibble| format!("{nibble:x}.")).collect();
+            let digits = nibbles.filter_map(|nibble| char::from_digit(u32::from(nibble), 16));
+            let labels: String = digits.flat_map(|digit| [digit, '.']).collect();
             format!("{labels}ip6.arpa")
         }
     }
@@ -290,5 +291,7 @@ mod tests {
         assert_eq!(in_hosts(hosts, "db.LOCAL"), Some(IpAddr::from([10, 0, 0, 9])));
         assert_eq!(in_hosts(hosts, "web"), None);
         assert_eq!(reverse(IpAddr::from([10, 0, 1, 2])), "2.1.0.10.in-addr.arpa");
+        let six = reverse("fd00::1a".parse().expect("address"));
+        assert_eq!(six, format!("a.1.{}0.0.d.f.ip6.arpa", "0.".repeat(26)));
     }
 }

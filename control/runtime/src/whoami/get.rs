@@ -166,7 +166,7 @@ mod tests {
         let uri = parse("web:8080").expect("authority only");
         assert_eq!((uri.host(), uri.port_u16(), uri.path()), (Some("web"), Some(8080), "/"));
         let uri = parse("http://10.0.0.2/stream?seconds=1").expect("whole");
-        assert_eq!(uri.path_and_query().map(|path| path.as_str()), Some("/stream?seconds=1"));
+        assert_eq!(uri.path_and_query().map(ToString::to_string).as_deref(), Some("/stream?seconds=1"));
         for url in ["https://web/", "", "http://"] {
             assert!(parse(url).is_err(), "{url:?}");
         }

@@ -70,7 +70,7 @@ pub enum Mode {
 /// Requests.
 #[derive(Debug, Args)]
 pub struct Get {
-    /// http://HOST[:PORT]/PATH; HOST:PORT with --udp
+    /// URL (the scheme `http` only), or HOST:PORT with --udp
     pub url: String,
     /// How many, each from a port of its own
     #[arg(short = 'n', long, default_value_t = 1)]

@@ -2,7 +2,9 @@
 //! so that nothing of it can reach the machine. Everything is removed at the end, also of a failed test.
 
 use std::fs;
-use std::os::fd::OwnedFd;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -13,7 +15,8 @@ use mesh_runtime::native::{ExecStdio, NativeConfig, NativeRuntime};
 use mesh_runtime::task::{RunState, RuntimeEvent, TaskLaunch};
 use nix::mount::{MsFlags, mount};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sched::{CloneFlags, unshare};
+use nix::sched::{CloneFlags, setns, unshare};
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -30,9 +33,9 @@ pub struct Node {
 
 /// Runs a test on a node of its own.
 pub fn on_node<F: Future<Output = ()>>(test: impl FnOnce(&'static Node) -> F) {
-    let none: Option<&str> = None;
+    let nowhere: Option<&str> = None;
     unshare(CloneFlags::CLONE_NEWNS).expect("these tests run as root");
-    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).expect("private mounts");
+    mount(nowhere, "/", nowhere, MsFlags::MS_REC | MsFlags::MS_PRIVATE, nowhere).expect("private mounts");
     let number = NODES.fetch_add(1, Ordering::Relaxed);
     let name = format!("mesh-runtime-test-{}-{number}", std::process::id());
     let dir = std::env::temp_dir().join(&name);
@@ -43,7 +46,7 @@ pub fn on_node<F: Future<Output = ()>>(test: impl FnOnce(&'static Node) -> F) {
         exe: PathBuf::from(env!("CARGO_BIN_EXE_runtime-shim")),
     };
     fs::create_dir_all(&config.run_dir).expect("run directory");
-    mount(Some("run"), &config.run_dir, Some("tmpfs"), MsFlags::empty(), none).expect("tmpfs");
+    mount(Some("run"), &config.run_dir, Some("tmpfs"), MsFlags::empty(), nowhere).expect("tmpfs");
     let cleanup = Cleanup { dir: dir.clone(), cgroup: name };
     let node: &'static Node = Box::leak(Box::new(Node { dir, config }));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("tokio");
@@ -88,7 +91,7 @@ fn wait_unpopulated(group: &Path) {
     let populated =
         || fs::read_to_string(group.join("cgroup.events")).is_ok_and(|text| text.contains("populated 1"));
     while populated() {
-        let mut wait = [PollFd::new(std::os::fd::AsFd::as_fd(&file), PollFlags::POLLPRI)];
+        let mut wait = [PollFd::new(file.as_fd(), PollFlags::POLLPRI)];
         if poll(&mut wait, PollTimeout::from(100u8)).is_err() {
             return;
         }
@@ -129,6 +132,43 @@ impl Node {
         traces
     }
 
+    /// Waits for the line that whoami writes once it listens; the log's directory tells of each change.
+    pub fn wait_serving(&self, task: TaskId) {
+        let dir = self.task_dir(task);
+        let changes = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK).expect("inotify");
+        changes.add_watch(&dir, AddWatchFlags::IN_MODIFY).expect("watch");
+        let listens =
+            || fs::read_to_string(dir.join("stdout.log")).is_ok_and(|log| log.contains("listening"));
+        while !listens() {
+            wait_readable(changes.as_fd());
+            let _drained = changes.read_events();
+        }
+    }
+
+    /// Does something in the task's network namespace, on a thread of its own.
+    pub fn inside<T: Send>(&self, task: TaskId, act: impl FnOnce() -> T + Send) -> T {
+        let netns = self.config.run_dir.join("netns").join(task.to_string());
+        let netns = fs::File::open(netns).expect("namespace");
+        let enter_and_act = || {
+            setns(&netns, CloneFlags::CLONE_NEWNET).expect("setns");
+            act()
+        };
+        std::thread::scope(|scope| scope.spawn(enter_and_act).join().expect("joined"))
+    }
+
+    /// A stream of the task that has begun.
+    pub fn stream(&self, task: TaskId, path: &str) -> TcpStream {
+        self.inside(task, || {
+            let mut stream = TcpStream::connect("127.0.0.1:80").expect("connect");
+            stream.set_read_timeout(Some(LIMIT)).expect("timeout");
+            write!(stream, "GET {path} HTTP/1.1\r\nHost: web\r\n\r\n").expect("request");
+            let mut begun = [0; 12];
+            stream.read_exact(&mut begun).expect("the beginning");
+            assert_eq!(&begun, b"HTTP/1.1 200");
+            stream
+        })
+    }
+
     /// The shim of a task.
     pub fn shim_pid(&self, task: TaskId) -> i32 {
         let text = fs::read_to_string(self.task_dir(task).join("shim.json")).expect("shim.json");
@@ -160,21 +200,12 @@ pub fn launch(bits: u128) -> TaskLaunch {
 }
 
 /// A task that is running and serving; gives its process id.
-pub async fn running(runtime: &NativeRuntime, launch: &TaskLaunch) -> u32 {
-    runtime.prepare(launch).await.expect("prepare");
+pub async fn running(node: &Node, runtime: &NativeRuntime, launch: &TaskLaunch) -> u32 {
+    let prepared = runtime.prepare(launch).await.expect("prepare");
+    assert!(prepared.netns.exists());
     let pid = runtime.start(&launch.id).await.expect("start");
-    serving(runtime, launch.id).await;
+    node.wait_serving(launch.id);
     pid
-}
-
-/// Waits until the task answers. It is told by its log: whoami writes one line once it listens.
-pub async fn serving(runtime: &NativeRuntime, task: TaskId) {
-    let answers = async {
-        while exec(runtime, task, &["/bin/whoami", "get", "-q", "http://127.0.0.1/"]).await.0 != 0 {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    timeout(LIMIT, answers).await.expect("the task serves");
 }
 
 /// Runs a command in a task; gives status and output.
@@ -207,9 +238,13 @@ pub fn pidfd(pid: u32) -> OwnedFd {
 
 /// Waits for the end of a process, child or not.
 pub fn wait_end(process: &OwnedFd) {
-    let mut wait = [PollFd::new(std::os::fd::AsFd::as_fd(process), PollFlags::POLLIN)];
-    let ended = poll(&mut wait, PollTimeout::try_from(LIMIT).expect("timeout")).expect("poll");
-    assert_eq!(ended, 1, "the process ends");
+    wait_readable(process.as_fd());
+}
+
+fn wait_readable(fd: BorrowedFd<'_>) {
+    let limit = PollTimeout::try_from(LIMIT).expect("timeout");
+    let ready = poll(&mut [PollFd::new(fd, PollFlags::POLLIN)], limit).expect("poll");
+    assert_eq!(ready, 1, "it happens in time");
 }
 
 pub fn kill(pid: u32) {
