@@ -13,7 +13,8 @@ use mesh_abi::{
     drop::DROPS_LEN,
     map::{SLICES_LEN, TURNS_LEN},
     net::{
-        DnsClient, Endpoint, EndpointKey, FabricKey, Frontend, Local, NodeConfig, Peer, PublishedKey, TaskPort,
+        DnsClient, Endpoint, EndpointKey, FabricKey, Frontend, Local, NodeConfig, Peer, PublishedKey,
+        TaskPort,
     },
 };
 
