@@ -1,0 +1,140 @@
+//! A daemon goes and the next one takes over; somebody meddles; backends go.
+
+use std::net::Ipv4Addr;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+use aya::maps::{HashMap, Map, MapData};
+use mesh_abi::Be32;
+use mesh_abi::net::{EndpointKey, Frontend, Peer};
+use mesh_dataplane::netlink::Netlink;
+
+use crate::traffic::{ask, tcp, tcp_server, udp, udp_server};
+use crate::world::{PUBLISHED, TARGET, VIP, VNI, World};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_live_through_a_restart_and_new_ones_fail_never() {
+    let mut world = World::with_service(2, 2).await;
+    for id in [1, 2] {
+        tcp_server(&world.task(id).netns, TARGET, &id.to_string());
+    }
+    let from = world.task(1).netns.clone();
+    let nodes: Vec<Ipv4Addr> = world.nodes.iter().map(|node| node.address).collect();
+    let mut old = vec![
+        tcp(&from, (VIP, TARGET)).unwrap(),
+        tcp(&from, (VIP, TARGET)).unwrap(),
+        tcp(&world.client, (nodes[0], PUBLISHED)).unwrap(),
+        tcp(&world.client, (nodes[1], PUBLISHED)).unwrap(),
+    ];
+    let (stop, made) = (AtomicBool::new(false), AtomicU32::new(0));
+    let client = world.client.clone();
+    std::thread::scope(|scope| {
+        let prober = scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                tcp(&from, (VIP, TARGET)).unwrap();
+                for node in &nodes {
+                    tcp(&client, (*node, PUBLISHED)).unwrap();
+                }
+                made.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        let runtime = tokio::runtime::Handle::current();
+        tokio::task::block_in_place(|| {
+            runtime.block_on(async {
+                for index in 0..2 {
+                    let state = world.state(index);
+                    world.nodes[index].dataplane = None;
+                    let before = made.load(Ordering::Relaxed);
+                    // Works on while no daemon runs.
+                    while made.load(Ordering::Relaxed) < before + 3 && !prober.is_finished() {
+                        tokio::task::yield_now().await;
+                    }
+                    world.nodes[index].open().await;
+                    let report = world.nodes[index].dataplane().apply(state).await.unwrap();
+                    assert!(report.is_empty(), "{report:?}");
+                }
+            });
+        });
+        stop.store(true, Ordering::Relaxed);
+        prober.join().unwrap();
+    });
+    for connection in &mut old {
+        assert!(connection.echo(100_000).unwrap());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_somebody_altered_is_healed_and_counted() {
+    let world = World::with_service(2, 2).await;
+    let node = &world.nodes[0];
+    let pinned = |name: &str| {
+        let path = node.run_dir.join(format!("bpf/v{}/maps/{name}", mesh_abi::SCHEMA_VERSION));
+        Map::from_map_data(MapData::from_pin(path).unwrap()).unwrap()
+    };
+    let mut peers: HashMap<_, Be32, Peer> = HashMap::try_from(pinned("PEERS")).unwrap();
+    peers.remove(&world.nodes[1].address.into()).unwrap();
+    let mut vips: HashMap<_, EndpointKey, Frontend> = HashMap::try_from(pinned("VIPS")).unwrap();
+    let key = EndpointKey { vni: VNI, address: VIP.into() };
+    let entry = vips.get(&key, 0).unwrap();
+    vips.insert(key, Frontend { offset: u32::MAX, ..entry }, 0).unwrap();
+    let netlink = Netlink::open(&node.netns).unwrap();
+    netlink.delete_link("mv1").await.unwrap();
+    netlink.delete_link("mesh-vx").await.unwrap();
+
+    let report = node.dataplane().resync().await.unwrap();
+    assert!(report.healed >= 6, "{report:?}");
+    assert_eq!(node.dataplane().counters().await.unwrap().healed, report.healed);
+    assert!(node.dataplane().resync().await.unwrap().is_empty());
+    tcp_server(&world.task(2).netns, TARGET, "2");
+    assert!(tcp(&world.task(1).netns, (world.task(2).address, TARGET)).is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_map_of_another_shape_is_not_trusted() {
+    let mut world = World::with_service(1, 1).await;
+    world.nodes[0].dataplane = None;
+    let maps = world.nodes[0].run_dir.join(format!("bpf/v{}/maps", mesh_abi::SCHEMA_VERSION));
+    std::fs::remove_file(maps.join("VIPS")).unwrap();
+    MapData::from_pin(maps.join("PORTS")).unwrap().pin(maps.join("VIPS")).unwrap();
+    world.nodes[0].open().await;
+    world.apply().await;
+    tcp_server(&world.task(1).netns, TARGET, "1");
+    assert!(tcp(&world.task(1).netns, (world.task(1).address, TARGET)).is_ok());
+    let report = world.nodes[0].dataplane().apply(world.state(0)).await.unwrap();
+    assert!(report.is_empty(), "{report:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn flows_to_a_backend_that_is_gone_are_cut_or_balanced_anew() {
+    let mut world = World::with_service(2, 2).await;
+    for id in [1, 2] {
+        udp_server(&world.task(id).netns, Ipv4Addr::UNSPECIFIED, TARGET, &id.to_string());
+        tcp_server(&world.task(id).netns, TARGET, &id.to_string());
+    }
+    let from = world.task(1).netns.clone();
+    let sockets: Vec<_> = (0..4).map(|_| udp(&from, (VIP, TARGET))).collect();
+    let first: Vec<String> = sockets.iter().map(|socket| ask(socket, "hello").unwrap().0).collect();
+    assert!(first.contains(&"2".to_owned()));
+    let mut streams: Vec<_> = (0..4).map(|_| tcp(&from, (VIP, TARGET)).unwrap()).collect();
+
+    world.vips[0].backends.remove(&2);
+    for port in &mut world.published {
+        port.backends.remove(&2);
+    }
+    world.apply().await;
+    for stream in &mut streams {
+        assert!(stream.echo(1000).unwrap(), "a drained backend keeps its connections");
+    }
+    for _ in 0..8 {
+        assert_eq!(tcp(&from, (VIP, TARGET)).unwrap().name, "1");
+    }
+    world.tasks.retain(|task| task.id != 2);
+    world.apply().await;
+    for socket in &sockets {
+        // The packet that finds its backend gone may be the one that is lost.
+        let answer = ask(socket, "again").or_else(|_| ask(socket, "again")).unwrap();
+        assert_eq!(answer.0, "1");
+    }
+    for stream in &mut streams {
+        assert_eq!(stream.echo(1000).is_ok(), stream.name == "1");
+    }
+}
