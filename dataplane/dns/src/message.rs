@@ -46,6 +46,12 @@ pub struct RequestEdns {
     pub dnssec_ok: bool,
 }
 
+impl From<&Edns> for RequestEdns {
+    fn from(edns: &Edns) -> Self {
+        Self { payload: edns.max_payload(), dnssec_ok: edns.flags().dnssec_ok }
+    }
+}
+
 /// Why a packet is no question that is looked up.
 #[derive(Debug)]
 pub enum Rejected {
@@ -64,8 +70,8 @@ pub struct Refusal {
     pub query: Option<Query>,
     /// The code.
     pub code: ResponseCode,
-    /// The client spoke EDNS.
-    pub edns: bool,
+    /// What the client said of EDNS.
+    pub edns: Option<RequestEdns>,
 }
 
 impl Request {
@@ -77,21 +83,21 @@ impl Request {
             return Err(Rejected::Silent);
         }
         if metadata.op_code != OpCode::Query {
-            return Err(refuse(metadata, None, ResponseCode::NotImp, false));
+            return Err(refuse(metadata, None, ResponseCode::NotImp, None));
         }
-        let form_error = || refuse(metadata, None, ResponseCode::FormErr, false);
+        let form_error = || refuse(metadata, None, ResponseCode::FormErr, None);
         if counts.queries != 1 || counts.answers != 0 || counts.authorities != 0 {
             return Err(form_error());
         }
         let query = Query::read(&mut decoder).map_err(|_| form_error())?;
         let key = Key::of(&query.name).ok_or_else(form_error)?;
         let edns = read_edns(&mut decoder, counts.additionals).ok_or_else(form_error)?;
-        if let Some(code) = unsupported(&query, edns.as_ref()) {
-            return Err(refuse(metadata, Some(query), code, edns.is_some()));
+        let code = unsupported(&query, edns.as_ref());
+        let edns = edns.as_ref().map(RequestEdns::from);
+        match code {
+            Some(code) => Err(refuse(metadata, Some(query), code, edns)),
+            None => Ok(Self { metadata, query, key, edns }),
         }
-        let edns =
-            edns.map(|edns| RequestEdns { payload: edns.max_payload(), dnssec_ok: edns.flags().dnssec_ok });
-        Ok(Self { metadata, query, key, edns })
     }
 
     /// The longest answer that the client takes over UDP.
@@ -100,7 +106,12 @@ impl Request {
     }
 }
 
-fn refuse(metadata: Metadata, query: Option<Query>, code: ResponseCode, edns: bool) -> Rejected {
+fn refuse(
+    metadata: Metadata,
+    query: Option<Query>,
+    code: ResponseCode,
+    edns: Option<RequestEdns>,
+) -> Rejected {
     Rejected::Reply(Box::new(Refusal { metadata, query, code, edns }))
 }
 
@@ -158,7 +169,7 @@ pub fn encode(request: &Request, body: Body<'_>, limit: u16, out: &mut Vec<u8>) 
     let mut metadata = answer_to(&request.metadata, body.code);
     metadata.authoritative = body.authoritative;
     metadata.authentic_data = body.authentic;
-    write_or_fail(metadata, Some(&request.query), body, request.edns.is_some(), limit, out);
+    write_or_fail(metadata, Some(&request.query), body, request.edns, limit, out);
 }
 
 /// Writes an answer that holds nothing but a code.
@@ -179,7 +190,7 @@ fn write_or_fail(
     metadata: Metadata,
     query: Option<&Query>,
     body: Body<'_>,
-    edns: bool,
+    edns: Option<RequestEdns>,
     limit: u16,
     out: &mut Vec<u8>,
 ) {
@@ -196,7 +207,7 @@ fn write(
     mut metadata: Metadata,
     query: Option<&Query>,
     body: Body<'_>,
-    edns: bool,
+    edns: Option<RequestEdns>,
     limit: u16,
     out: &mut Vec<u8>,
 ) -> Result<(), ProtoError> {
@@ -204,19 +215,19 @@ fn write(
     let place = encoder.place::<Header>()?;
     query.map_or(Ok(()), |query| query.emit(&mut encoder))?;
     // The OPT record's room is kept, so that a cut answer still says that we speak EDNS.
-    encoder.set_max_size(if edns { limit.saturating_sub(OPT_LENGTH) } else { limit });
+    encoder.set_max_size(if edns.is_some() { limit.saturating_sub(OPT_LENGTH) } else { limit });
     let mut section = |records: &[Record]| emit_section(&mut encoder, records, &mut metadata.truncation);
     let (answers, authorities, additionals) =
         (section(body.answers)?, section(body.authorities)?, section(body.additionals)?);
     encoder.set_max_size(limit);
-    if edns {
-        opt(body.code).emit(&mut encoder)?;
+    if let Some(edns) = edns {
+        opt(body.code, edns).emit(&mut encoder)?;
     }
     let counts = HeaderCounts {
         queries: u16::from(query.is_some()),
         answers,
         authorities,
-        additionals: additionals + u16::from(edns),
+        additionals: additionals + u16::from(edns.is_some()),
     };
     place.replace(&mut encoder, Header { metadata, counts })
 }
@@ -237,10 +248,10 @@ fn emit_section(encoder: &mut BinEncoder<'_>, records: &[Record], cut: &mut bool
     u16::try_from(written).map_err(|_| ProtoError::Message("more than 65,535 records in a section"))
 }
 
-fn opt(code: ResponseCode) -> Edns {
+/// The DO bit is copied (RFC 3225 section 3).
+fn opt(code: ResponseCode, client: RequestEdns) -> Edns {
     let mut edns = Edns::new();
-    edns.set_max_payload(UDP_MAX);
-    edns.set_rcode_high(code.high());
+    edns.set_max_payload(UDP_MAX).set_rcode_high(code.high()).set_dnssec_ok(client.dnssec_ok);
     edns
 }
 

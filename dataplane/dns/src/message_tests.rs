@@ -85,6 +85,13 @@ fn answers_echo_the_question_and_the_flags() {
 
 #[test]
 fn answers_keep_to_what_the_client_takes() {
+    let mut signed = query("web.");
+    signed.edns = Some(edns(1232, 0));
+    for dnssec_ok in [false, true] {
+        signed.edns.as_mut().unwrap().set_dnssec_ok(dnssec_ok);
+        let (_, reply) = encoded(&Request::parse(&signed.to_vec().unwrap()).unwrap(), 1, 1232);
+        assert_eq!(reply.edns.unwrap().flags().dnssec_ok, dnssec_ok);
+    }
     for (payload, limit) in [(None, 512), (Some(100), 512), (Some(900), 900), (Some(65_000), 1232)] {
         let mut message = query("web.");
         message.edns = payload.map(|payload| edns(payload, 0));

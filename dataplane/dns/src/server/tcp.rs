@@ -92,3 +92,36 @@ async fn send(stream: &mut TcpStream, packet: &[u8]) -> io::Result<()> {
     let length = u16::try_from(packet.len()).map_err(|_| io::Error::from(io::ErrorKind::InvalidData))?;
     stream.write_all(&[&length.to_be_bytes()[..], packet].concat()).await
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::Instant;
+
+    use super::*;
+
+    /// Seconds after which a connection is closed that sends this and then nothing.
+    async fn open_for(sent: &[u8]) -> u64 {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (stop, stopping) = watch::channel(false);
+        let (alive, mut under_way) = mpsc::channel(1);
+        let server = tokio::spawn(serve(Arc::default(), listener, stopping, alive));
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(sent).await.unwrap();
+        let start = Instant::now();
+        let end = stream.read(&mut [0; 1]).await;
+        assert!(matches!(end, Ok(0) | Err(_)), "{end:?}");
+        stop.send_replace(true);
+        server.await.unwrap();
+        assert_eq!(under_way.recv().await, None, "the connection's slot is given back");
+        start.elapsed().as_secs()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn silent_connections_are_closed() {
+        assert_eq!(open_for(&[]).await, IDLE.as_secs());
+        assert_eq!(open_for(&[0]).await, IDLE.as_secs());
+        assert_eq!(open_for(&[0, 30, 1, 2, 3]).await, TRANSFER.as_secs());
+        assert_eq!(open_for(&[0xff, 0xff, 1]).await, 0);
+    }
+}

@@ -88,6 +88,24 @@ async fn a_connection_takes_several_questions_and_ends_on_nonsense() {
 }
 
 #[tokio::test]
+async fn one_client_cannot_take_all_connections() {
+    let place = Place::new();
+    let control = place.serving(&table(1, 3, &[])).await;
+    let asks = place.asks(CLIENT);
+    let web = question("web.", RecordType::A);
+    let mut open = Vec::new();
+    for _ in 0..32 {
+        let mut stream = asks.connect().await;
+        over(&mut stream, &web).await;
+        open.push(stream);
+    }
+    let end = timeout(PATIENCE, asks.connect().await.read(&mut [0; 1])).await.unwrap();
+    assert!(matches!(end, Ok(0) | Err(_)), "{end:?}");
+    assert_eq!(place.asks(INTERNAL).tcp(&web).await.answers.len(), 1, "others are not hurt");
+    assert_eq!(control.stats().await.unwrap().limited, 1);
+}
+
+#[tokio::test]
 async fn malformed_packets_are_answered_or_dropped_and_hurt_nobody() {
     let place = Place::new();
     let control = place.serving(&table(1, 3, &[])).await;
