@@ -88,11 +88,11 @@ impl DataplaneError {
     pub fn may_pass(&self) -> bool {
         match self {
             Self::Endpoint { source, .. } => source.may_pass(),
-            Self::NoRoom(_) | Self::NoUplink { .. } | Self::NotOnUplink { .. } => true,
-            Self::Link(LinkError::PortInUse { .. }) => true,
-            Self::Netns(NetnsError::Open { .. }) | Self::Link(LinkError::Netns(NetnsError::Open { .. })) => {
-                true
-            }
+            Self::NoRoom(_)
+            | Self::NoUplink { .. }
+            | Self::NotOnUplink { .. }
+            | Self::Netns(NetnsError::Open { .. })
+            | Self::Link(LinkError::PortInUse { .. } | LinkError::Netns(NetnsError::Open { .. })) => true,
             _ => false,
         }
     }

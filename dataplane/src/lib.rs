@@ -34,7 +34,7 @@ pub use apply::programs::LoadError;
 pub use dataplane::{Config, Dataplane, read_state};
 pub use error::{ApplyErrors, DataplaneError};
 pub use flow::{FlowEvent, FlowKind, FlowPath, FlowRecord, FlowState, LiveFlow};
-pub use host::HostError;
+pub use host::{HostError, check_kernel};
 pub use mtu::overlay_mtu;
 pub use plan::NoRoom;
 pub use view::{BackendView, Counters, Report, Traffic, VipView};

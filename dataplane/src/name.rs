@@ -29,14 +29,11 @@ pub fn endpoint_of(interface: &str) -> Option<EndpointId> {
 /// Name of the pinned link of a program on an interface. The BPF file system keeps names with dots for itself,
 /// so whatever is not a letter or a digit is written as its code.
 pub fn link_pin(program: &str, interface: &str) -> String {
-    let mut name = format!("{program}-");
-    for byte in interface.bytes() {
-        match byte {
-            b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' => name.push(char::from(byte)),
-            _ => name.push_str(&format!("_{byte:02x}")),
-        }
-    }
-    name
+    let written = interface.bytes().map(|byte| match byte {
+        b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' => char::from(byte).to_string(),
+        _ => format!("_{byte:02x}"),
+    });
+    format!("{program}-{}", written.collect::<String>())
 }
 
 /// Program and interface of a pinned link, read back from its name.

@@ -117,7 +117,7 @@ impl Node {
         for operation in plan::finish(&links, &to) {
             self.step(&mut links, &operation, &mut report, &mut errors).await;
         }
-        errors.extend(self.reserve_ports(published(&state)).err());
+        errors.extend(self.reserve_ports(&published(&state)).err());
         self.attached.clone_from(&links.attached);
         self.links = Some(links);
         if !errors.is_empty() {
@@ -216,13 +216,12 @@ impl Node {
         facts: &Facts,
         report: &mut Report,
     ) -> Result<(), DataplaneError> {
-        let (mut tables, mut slices) = match self.tables.take() {
-            Some(known) => known,
-            None => {
-                let tables = self.maps.read()?;
-                let slices = Slices::with_used(SLICES_LEN, tables.slices());
-                (tables, slices)
-            }
+        let (mut tables, mut slices) = if let Some(known) = self.tables.take() {
+            known
+        } else {
+            let tables = self.maps.read()?;
+            let slices = Slices::with_used(SLICES_LEN, tables.slices());
+            (tables, slices)
         };
         let to = DesiredTables::new(state, facts, &self.services.borrow());
         for operation in plan::tables(&tables, &to, &mut slices, Instant::now())? {
@@ -272,11 +271,11 @@ impl Node {
     }
 
     /// Keeps published ports out of the kernel's hands; what was added is remembered in a file.
-    fn reserve_ports(&self, wanted: Ports) -> Result<(), DataplaneError> {
+    fn reserve_ports(&self, wanted: &Ports) -> Result<(), DataplaneError> {
         let memory = self.reserved_file();
         let added = ports::read(&fs::read_to_string(&memory).unwrap_or_default());
         let current = ports::read(&sysctl::read(&self.netns, RESERVED_PORTS)?);
-        let reservation = ports::reserve(&current, &added, &wanted);
+        let reservation = ports::reserve(&current, &added, wanted);
         let keep = |ports: &Ports| {
             fs::write(&memory, ports::write(ports)).map_err(HostError::file("write", &memory))
         };
@@ -313,7 +312,7 @@ impl Node {
             }
             Err(error) => errors.push(error.into()),
         }
-        errors.extend(self.reserve_ports(Ports::new()).err());
+        errors.extend(self.reserve_ports(&Ports::new()).err());
         errors.extend(remove_file(&self.reserved_file()).err().map(DataplaneError::from));
         errors.extend(self.pins.remove_all().into_iter().map(DataplaneError::from));
         let folder = self.run_dir.join("netns");

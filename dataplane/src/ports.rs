@@ -41,16 +41,16 @@ pub fn read(text: &str) -> Ports {
 
 /// Writes the kernel's text. An empty set is a line's end: an empty write would change nothing.
 pub fn write(ports: &Ports) -> String {
-    let mut parts: Vec<String> = Vec::new();
+    let mut ranges: Vec<String> = Vec::new();
     let mut rest = ports.iter().copied().peekable();
     while let Some(from) = rest.next() {
         let mut to = from;
         while let Some(next) = rest.next_if(|next| to.checked_add(1) == Some(*next)) {
             to = next;
         }
-        parts.push(if from == to { from.to_string() } else { format!("{from}-{to}") });
+        ranges.push(if from == to { from.to_string() } else { format!("{from}-{to}") });
     }
-    parts.join(",") + "\n"
+    ranges.join(",") + "\n"
 }
 
 #[cfg(test)]

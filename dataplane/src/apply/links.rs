@@ -76,7 +76,7 @@ impl Devices {
                     found.endpoints.insert(id, inner_end(state, id, &link).await);
                 }
                 (LinkKind::Veth, None) if link.name == name::DNS => {
-                    found.dns = self.dns_is_whole(&link).await
+                    found.dns = self.dns_is_whole(&link).await;
                 }
                 _ => {}
             }

@@ -103,13 +103,9 @@ fn example() -> DesiredState {
 
 /// Compares with a golden file; `MESH_BLESS=1` writes it.
 fn golden(file: &str, told: &[(&str, Vec<String>)]) {
-    let mut text = String::new();
-    for (title, steps) in told {
-        text.push_str(&format!("# {title}\n"));
-        for step in steps {
-            text.push_str(&format!("{step}\n"));
-        }
-    }
+    let chapters =
+        told.iter().flat_map(|(title, steps)| [format!("# {title}")].into_iter().chain(steps.clone()));
+    let text = chapters.map(|line| line + "\n").collect::<String>();
     let path = format!("{}/src/plan/golden/{file}", env!("CARGO_MANIFEST_DIR"));
     if std::env::var_os("MESH_BLESS").is_some() {
         std::fs::write(&path, &text).unwrap();
