@@ -6,10 +6,11 @@
 
 mod netns;
 mod place;
+mod recover;
 mod spawn;
 mod watch;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -22,7 +23,7 @@ use tokio::time::timeout;
 use self::place::{KILL_LIMIT, Places};
 use self::watch::Watcher;
 use crate::error::RuntimeError;
-use crate::state::{Exit, Record};
+use crate::state::Record;
 use crate::sys;
 use crate::task::{Found, Prepared, RunState, RuntimeEvent, TaskLaunch};
 
@@ -163,7 +164,7 @@ impl NativeRuntime {
         let opened = config.clone();
         let (places, found) = blocking(move || {
             let places = Places::open(&opened)?;
-            let found = recover(&places)?;
+            let found = recover::all(&places)?;
             Ok((places, found))
         })
         .await?;
@@ -235,7 +236,12 @@ impl NativeRuntime {
             let started = blocking(move || spawn::shim(&exe, &dir)).await?;
             let pid = started.init.pid;
             entry.state.send_replace(RunState::Running { pid });
-            Watcher::begin(&inner, task, &entry, started.shim)?;
+            if let Err(error) = Watcher::begin(&inner, task, &entry, started.shim) {
+                // Nobody would learn of its end.
+                blocking(move || inner.places.kill_cgroup(task)).await?;
+                entry.state.send_replace(RunState::Exited { code: KILLED });
+                return Err(error);
+            }
             Ok(pid)
         }))
         .await
@@ -311,57 +317,4 @@ impl NativeRuntime {
 
 fn wrong_state(task: TaskId, state: &'static str, needed: &'static str) -> RuntimeError {
     RuntimeError::WrongState { task, state, needed }
-}
-
-/// A task as it was found on disk.
-struct Recovered {
-    state: RunState,
-    /// The shim to wait for, where one runs.
-    shim: Option<spawn::Shim>,
-}
-
-/// Looks at all that is on disk: tasks that are whole are given back, everything else is removed.
-fn recover(places: &Places) -> Result<Vec<(Record, Recovered)>, RuntimeError> {
-    let (mut found, mut layers) = (Vec::new(), BTreeSet::new());
-    for task in places.traces()? {
-        match places.dir(task).record()? {
-            Some(record) => {
-                layers.extend(record.image.layers.iter().cloned());
-                let recovered = recover_one(places, task)?;
-                found.push((record, recovered));
-            }
-            None => places.remove(task)?,
-        }
-    }
-    places.images.collect(&layers)?;
-    Ok(found)
-}
-
-fn recover_one(places: &Places, task: TaskId) -> Result<Recovered, RuntimeError> {
-    let dir = places.dir(task);
-    let ended = |code| Recovered { state: RunState::Exited { code }, shim: None };
-    let Some(mark) = dir.shim()? else {
-        return Ok(Recovered { state: RunState::Prepared, shim: None });
-    };
-    // In this order: a shim writes how the task ended before it ends itself.
-    let shim = mark.open().map_err(RuntimeError::io("open shim of", dir.path()))?;
-    if let Some(Exit { code }) = dir.exit()? {
-        return Ok(ended(code));
-    }
-    match (shim, dir.init()?) {
-        (Some(pidfd), Some(init)) => {
-            let shim = spawn::Shim { mark, pidfd };
-            Ok(Recovered { state: RunState::Running { pid: init.pid }, shim: Some(shim) })
-        }
-        // Killed, or stopped on its way by the end of the daemon that waited for it.
-        (shim, _) => {
-            if let Some(pidfd) = shim {
-                let killed = sys::pidfd_signal(pidfd.as_fd(), nix::libc::SIGKILL);
-                killed.map_err(RuntimeError::io("kill shim of", dir.path()))?;
-            }
-            places.kill_cgroup(task)?;
-            dir.write_exit(Exit { code: KILLED })?;
-            Ok(ended(KILLED))
-        }
-    }
 }

@@ -41,11 +41,22 @@ fn furnish(path: &Path) -> io::Result<()> {
     for (file, value) in SETTINGS {
         fs::write(file, value)?;
     }
-    let none: Option<&str> = None;
-    Ok(mount(Some("/proc/thread-self/ns/net"), path, none, MsFlags::MS_BIND, none)?)
+    bind("/proc/thread-self/ns/net", path)
 }
 
-fn is_namespace(path: &Path) -> bool {
+/// Mounts the namespace of a running process at `path`.
+pub fn mount_of(pid: u32, path: &Path) -> Result<(), RuntimeError> {
+    let mounted = File::create(path).and_then(|_| bind(&format!("/proc/{pid}/ns/net"), path));
+    mounted.map_err(RuntimeError::io("mount network namespace at", path))
+}
+
+fn bind(from: &str, to: &Path) -> io::Result<()> {
+    let none: Option<&str> = None;
+    Ok(mount(Some(from), to, none, MsFlags::MS_BIND, none)?)
+}
+
+/// Whether a namespace is mounted at `path`.
+pub fn is_namespace(path: &Path) -> bool {
     statfs(path).is_ok_and(|place| place.filesystem_type() == NSFS_MAGIC)
 }
 

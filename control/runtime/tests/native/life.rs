@@ -1,18 +1,16 @@
-//! Tasks for real: namespaces, cgroups, shims, as root.
-
-mod support;
+//! From preparation to removal.
 
 use std::fs;
 use std::io::Read;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
 use mesh_core::spec::{ResourceAmount, Resources};
 use mesh_runtime::error::RuntimeError;
-use mesh_runtime::native::{ExecStdio, NativeRuntime};
+use mesh_runtime::native::ExecStdio;
 use mesh_runtime::task::{RunState, RuntimeEvent};
 
-use support::{cgroup_mounts, exec, kill, launch, next, on_node, pidfd, running, state, status, wait_end};
+use crate::support::{LIMIT, cgroup_mounts, exec, launch, next, on_node, running, state, status};
 
 #[test]
 fn a_task_is_prepared_started_stopped_and_removed_without_a_trace() {
@@ -114,76 +112,6 @@ fn a_user_of_the_image_runs_it_without_capabilities_on_a_read_only_root() {
 }
 
 #[test]
-fn a_daemon_that_comes_back_adopts_what_runs() {
-    on_node(async |node| {
-        let launch = launch(4);
-        let first = node.open().await;
-        let pid = running(node, &first, &launch).await;
-        drop(first);
-
-        let second = node.open().await;
-        let mut events = second.events();
-        let found = second.adopt().await;
-        assert_eq!(found.len(), 1);
-        assert_eq!((&found[0].launch, &found[0].state), (&launch, &RunState::Running { pid }));
-        assert!(found[0].prepared.netns.exists());
-        assert_eq!(exec(&second, launch.id, &["whoami", "get", "-q", "http://127.0.0.1/"]).await.0, 0);
-        assert!(matches!(second.start(&launch.id).await, Err(RuntimeError::WrongState { .. })));
-        assert_eq!(second.stop(&launch.id).await.expect("stop"), Some(0));
-        assert_eq!(next(&mut events).await, RuntimeEvent::Exited { task: launch.id, code: 0 });
-        second.remove(&launch.id).await.expect("remove");
-        assert_eq!(node.traces(launch.id), Vec::<String>::new());
-    });
-}
-
-#[test]
-fn an_end_that_nobody_watched_is_learned() {
-    on_node(async |node| {
-        let launch = launch(5);
-        let first = node.open().await;
-        let pid = running(node, &first, &launch).await;
-        let shim = pidfd(node.shim_pid(launch.id).unsigned_abs());
-        drop(first);
-        kill(pid);
-        wait_end(&shim);
-        let second = node.open().await;
-        assert_eq!(state(&second, launch.id).await, Some(RunState::Exited { code: 137 }));
-    });
-}
-
-#[test]
-fn a_task_whose_shim_is_killed_is_killed_and_told() {
-    on_node(async |node| {
-        let runtime = node.open().await;
-        let mut events = runtime.events();
-        let launch = launch(6);
-        let task = pidfd(running(node, &runtime, &launch).await);
-        kill(node.shim_pid(launch.id).unsigned_abs());
-        assert_eq!(next(&mut events).await, RuntimeEvent::Exited { task: launch.id, code: 137 });
-        wait_end(&task);
-        runtime.remove(&launch.id).await.expect("remove");
-        assert_eq!(node.traces(launch.id), Vec::<String>::new());
-    });
-}
-
-#[test]
-fn a_task_whose_shim_was_killed_while_nobody_watched_is_killed() {
-    on_node(async |node| {
-        let launch = launch(7);
-        let first = node.open().await;
-        let task = pidfd(running(node, &first, &launch).await);
-        drop(first);
-        let shim = node.shim_pid(launch.id).unsigned_abs();
-        let ended = pidfd(shim);
-        kill(shim);
-        wait_end(&ended);
-        let second = node.open().await;
-        wait_end(&task);
-        assert_eq!(state(&second, launch.id).await, Some(RunState::Exited { code: 137 }));
-    });
-}
-
-#[test]
 fn stopping_lets_a_task_finish_what_it_serves() {
     on_node(async |node| {
         let runtime = node.open().await;
@@ -227,27 +155,10 @@ fn a_command_ends_with_the_one_who_asked_for_it() {
             accepted = accepted => accepted.expect("joined"),
         };
         // The future is dropped by now; the connection ends with the command.
-        stream.set_read_timeout(Some(support::LIMIT)).expect("timeout");
+        stream.set_read_timeout(Some(LIMIT)).expect("timeout");
         let mut request = Vec::new();
         let _reset_or_end = stream.read_to_end(&mut request);
         assert!(matches!(stream.read(&mut [0; 1]), Ok(0)), "the other side is gone");
-    });
-}
-
-#[test]
-fn a_second_shim_does_not_start_a_task_again() {
-    on_node(async |node| {
-        let runtime = node.open().await;
-        let launch = launch(22);
-        running(node, &runtime, &launch).await;
-        let mut shim = Command::new(&node.config.exe);
-        let output = shim.args(["shim", "run"]).arg(node.task_dir(launch.id)).output().expect("run");
-        assert_eq!(output.status.code(), Some(1));
-        assert_eq!(
-            String::from_utf8_lossy(&output.stdout),
-            r#"{"Failed":{"reason":"it was started before"}}"#
-        );
-        assert_eq!(exec(&runtime, launch.id, &["whoami", "get", "-q", "127.0.0.1"]).await.0, 0, "it runs on");
     });
 }
 
@@ -357,63 +268,6 @@ fn limits_are_set_and_their_cgroups_removed() {
             0,
             "the last task takes the prefix along"
         );
-    });
-}
-
-#[test]
-fn what_was_left_half_made_is_removed_at_open() {
-    on_node(async |node| {
-        let launch = launch(18);
-        let first = node.open().await;
-        let task = pidfd(running(node, &first, &launch).await);
-        drop(first);
-        // As if the daemon had been killed while it removed the task.
-        fs::remove_file(node.task_dir(launch.id).join("launch.json")).expect("remove");
-        let second = node.open().await;
-        wait_end(&task);
-        assert_eq!(second.adopt().await, []);
-        assert_eq!(node.traces(launch.id), Vec::<String>::new());
-    });
-}
-
-#[test]
-fn after_a_power_cut_everything_starts_again_from_disk() {
-    on_node(async |node| {
-        let launch = launch(19);
-        let first = node.open().await;
-        let pid = running(node, &first, &launch).await;
-        let (task, shim) = (pidfd(pid), node.shim_pid(launch.id).unsigned_abs());
-        drop(first);
-        kill(shim);
-        kill(pid);
-        wait_end(&task);
-        for entry in ["tasks", "netns"] {
-            // /run is empty after a boot; mounts in it are gone.
-            let path = node.config.run_dir.join(entry);
-            for mounted in fs::read_dir(&path).expect("list").flatten() {
-                let _no_mount = nix::mount::umount2(&mounted.path(), nix::mount::MntFlags::MNT_DETACH);
-            }
-            fs::remove_dir_all(path).expect("remove");
-        }
-        let second = node.open().await;
-        assert_eq!(second.adopt().await, []);
-        assert_eq!(node.traces(launch.id), Vec::<String>::new());
-        running(node, &second, &launch).await;
-    });
-}
-
-#[test]
-fn a_damaged_state_file_is_refused_by_its_path_and_kept() {
-    on_node(async |node| {
-        let launch = launch(20);
-        let first = node.open().await;
-        first.prepare(&launch).await.expect("prepare");
-        drop(first);
-        let path = node.task_dir(launch.id).join("launch.json");
-        fs::write(&path, "{\"format\":1").expect("damage");
-        let error = NativeRuntime::open(node.config.clone()).await.expect_err("damaged");
-        assert!(error.to_string().starts_with(&path.display().to_string()), "{error}");
-        assert_eq!(fs::read_to_string(&path).expect("kept"), "{\"format\":1");
     });
 }
 

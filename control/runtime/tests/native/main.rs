@@ -1,0 +1,5 @@
+//! Tasks for real: namespaces, cgroups, shims, as root.
+
+mod life;
+mod recovery;
+mod support;
