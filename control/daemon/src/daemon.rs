@@ -2,15 +2,32 @@
 //! it, tell how it stands, and hand out the parts that serve reads.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
 
-use mesh_core::id::{ClusterId, NodeId};
-use mesh_core::object::NodeDescription;
-use mesh_core::spec::{Availability, ClusterSpec, Role};
+use mesh_core::command::{InitCluster, JoinNode, init_cluster};
+use mesh_core::id::{ClusterId, Entropy, NodeId};
+use mesh_core::object::{ManagerStatus, NodeDescription};
+use mesh_core::spec::{Availability, ClusterSpec, NodeSpec, Role};
+use mesh_core::store::{Store, Transaction};
 use mesh_dataplane::Dataplane;
+use mesh_identity::tls::NodeIdentity;
+use mesh_identity::{
+    Authority, CertificateRequest, JoinToken, NODE_CERTIFICATE_LIFE, RootCertificate, TokenSecret,
+};
 use mesh_raft::Raft;
+use tokio::task::JoinHandle;
 
+use crate::addresses::{self, Addresses, Asked};
+use crate::agent::session::SessionState;
+use crate::agent::worker::now;
+use crate::config::Config;
+use crate::describe::describe;
+use crate::entropy::SystemEntropy;
 use crate::error::DaemonError;
+use crate::joining::{Admission, Application};
+use crate::member::{self, ManagerStart, Member};
+use crate::state::{Membership, StateDir};
 
 /// `swarm init`, as the API understood it.
 #[derive(Debug, Clone, Default)]
@@ -95,33 +112,387 @@ pub struct JoinTokens {
     pub manager: String,
 }
 
+/// How long a join may take before it goes on in the background.
+const JOIN_PATIENCE: Duration = Duration::from_secs(20);
+
+/// How long init waits for this node's own agent.
+const INIT_PATIENCE: Duration = Duration::from_secs(5);
+
 /// The daemon's life cycle; a cheap handle.
 #[derive(Clone)]
 pub struct Daemon {
-    inner: Arc<()>,
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    config: Config,
+    state: StateDir,
+    status: Mutex<Status>,
+}
+
+/// How this node stands; every change of it goes through here.
+enum Status {
+    Inactive,
+    /// An init or a leave is under way.
+    Changing,
+    /// A join is under way.
+    Joining {
+        error: String,
+        attempt: JoinHandle<()>,
+    },
+    Active(Arc<Member>),
 }
 
 impl Daemon {
+    /// Takes up the node where the last daemon left it.
+    pub async fn open(config: Config) -> Result<Self, DaemonError> {
+        let state = StateDir::new(config.data_dir.clone());
+        let status = match state.load()? {
+            Some(membership) if membership.leaving => {
+                tracing::info!("this node was leaving its cluster: it goes on with that");
+                member::clear(&config, None).await;
+                state.forget()?;
+                Status::Inactive
+            }
+            Some(membership) => {
+                let manager = match membership.role {
+                    Role::Manager => Some(ManagerStart::open(&state, &membership).await?),
+                    Role::Worker => None,
+                };
+                Status::Active(Arc::new(Member::start(&config, &state, membership, manager).await?))
+            }
+            None => {
+                state.clear_cluster()?;
+                Status::Inactive
+            }
+        };
+        Ok(Self { inner: Arc::new(Inner { config, state, status: Mutex::new(status) }) })
+    }
+
+    fn status(&self) -> MutexGuard<'_, Status> {
+        self.inner.status.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set(&self, status: Status) {
+        *self.status() = status;
+    }
+
+    /// Begins a change of a node that is in no cluster.
+    fn begin(&self) -> Result<(), DaemonError> {
+        let mut status = self.status();
+        match &*status {
+            Status::Inactive => {
+                *status = Status::Changing;
+                Ok(())
+            }
+            Status::Changing => Err(DaemonError::Busy),
+            Status::Joining { .. } | Status::Active(_) => Err(DaemonError::AlreadyMember),
+        }
+    }
+
     /// Makes a cluster with this node as its first manager; returns when the cluster accepts writes.
-    pub async fn init(&self, request: InitRequest) -> Result<NodeId, DaemonError>;
+    pub async fn init(&self, request: InitRequest) -> Result<NodeId, DaemonError> {
+        self.begin()?;
+        // The change goes on when the caller stops waiting.
+        let daemon = self.clone();
+        let done = tokio::spawn(async move {
+            let made = daemon.make_cluster(request).await;
+            match made {
+                Ok(member) => {
+                    let node = member.membership().node;
+                    daemon.set(Status::Active(Arc::clone(&member)));
+                    served(&member, INIT_PATIENCE).await;
+                    Ok(node)
+                }
+                Err(error) => {
+                    daemon.set(Status::Inactive);
+                    Err(error)
+                }
+            }
+        });
+        done.await.map_err(|error| DaemonError::part("init", &error))?
+    }
+
+    async fn make_cluster(&self, request: InitRequest) -> Result<Arc<Member>, DaemonError> {
+        let Inner { config, state, .. } = &*self.inner;
+        let addresses =
+            self.addresses(&[&request.listen_addr, &request.advertise_addr, &request.data_path_addr])?;
+        let founding = Founding::new(config, request, &addresses)?;
+        let listener = member::listen(addresses.listen).await?;
+        state.clear_cluster()?;
+        state.identity().save_node(&founding.identity)?;
+        state.identity().save_authority(&founding.authority)?;
+        let raft = Raft::bootstrap(member::raft_config(state)?, founding.first)
+            .await
+            .map_err(|error| DaemonError::part("raft", &error))?;
+        let manager = Some(ManagerStart { raft: raft.clone(), listener });
+        state.save(&founding.membership)?;
+        match Member::start(config, state, founding.membership, manager).await {
+            Ok(member) => Ok(Arc::new(member)),
+            Err(error) => {
+                raft.shutdown().await;
+                state.forget()?;
+                Err(error)
+            }
+        }
+    }
 
     /// Joins a cluster; returns when a manager serves this node, or with [`DaemonError::JoinTimeout`] after
     /// 20 s while the attempt goes on.
-    pub async fn join(&self, request: JoinRequest) -> Result<(), DaemonError>;
+    pub async fn join(&self, request: JoinRequest) -> Result<(), DaemonError> {
+        let token: JoinToken = request.token.parse()?;
+        let addresses =
+            self.addresses(&[&request.listen_addr, &request.advertise_addr, &request.data_path_addr])?;
+        let remotes: Vec<String> =
+            request.remotes.iter().map(|text| addresses::remote(text)).collect::<Result<_, _>>()?;
+        if remotes.is_empty() {
+            let reason = "name at least one manager, ADDR[:PORT]".to_owned();
+            return Err(DaemonError::InvalidField { field: "RemoteAddrs", value: String::new(), reason });
+        }
+        self.begin()?;
+        let application = Application { remotes, token, addresses, availability: request.availability };
+        let (told, outcome) = tokio::sync::oneshot::channel();
+        let daemon = self.clone();
+        let (go, gone) = tokio::sync::oneshot::channel();
+        let attempt = tokio::spawn(async move {
+            // The status must say that a join is under way before the join can end it.
+            let _ = gone.await;
+            let joined = daemon.pursue(application).await;
+            if let Err(error) = &joined {
+                tracing::warn!(%error, "this node did not join");
+                daemon.set(Status::Inactive);
+            }
+            // Nobody hears it when the request was answered already.
+            let _ = told.send(joined);
+        });
+        self.set(Status::Joining { error: String::new(), attempt });
+        let _ = go.send(());
+        match tokio::time::timeout(JOIN_PATIENCE, outcome).await {
+            Ok(Ok(joined)) => joined,
+            Ok(Err(error)) => Err(DaemonError::part("join", &error)),
+            Err(_) => Err(DaemonError::JoinTimeout),
+        }
+    }
+
+    async fn pursue(&self, application: Application) -> Result<(), DaemonError> {
+        let daemon = self.clone();
+        let Admission { membership, identity } = application
+            .pursue(move |words| {
+                if let Status::Joining { error, .. } = &mut *daemon.status() {
+                    *error = words;
+                }
+            })
+            .await?;
+        let Inner { config, state, .. } = &*self.inner;
+        state.clear_cluster()?;
+        state.identity().save_node(&identity)?;
+        state.save(&membership)?;
+        match Member::start(config, state, membership, None).await {
+            Ok(member) => {
+                let member = Arc::new(member);
+                self.set(Status::Active(Arc::clone(&member)));
+                served(&member, JOIN_PATIENCE).await;
+                Ok(())
+            }
+            Err(error) => {
+                state.forget()?;
+                Err(error)
+            }
+        }
+    }
 
     /// Stops this node's tasks, clears its dataplane and forgets the cluster. The last manager refuses
     /// without `force`.
-    pub async fn leave(&self, force: bool) -> Result<(), DaemonError>;
+    pub async fn leave(&self, force: bool) -> Result<(), DaemonError> {
+        let member = {
+            let mut status = self.status();
+            match &*status {
+                Status::Inactive => return Err(DaemonError::NotMember),
+                Status::Changing => return Err(DaemonError::Busy),
+                Status::Joining { attempt, .. } => {
+                    attempt.abort();
+                    *status = Status::Inactive;
+                    return self.inner.state.forget();
+                }
+                Status::Active(member) if member.raft().is_some() && !force => {
+                    return Err(DaemonError::LastManager);
+                }
+                Status::Active(member) => {
+                    let member = Arc::clone(member);
+                    *status = Status::Changing;
+                    member
+                }
+            }
+        };
+        let daemon = self.clone();
+        let done = tokio::spawn(async move { daemon.forget(member).await });
+        done.await.map_err(|error| DaemonError::part("leave", &error))?
+    }
+
+    async fn forget(&self, member: Arc<Member>) -> Result<(), DaemonError> {
+        let Inner { config, state, .. } = &*self.inner;
+        let leaving = Membership { leaving: true, ..member.membership() };
+        if let Err(error) = state.save(&leaving) {
+            self.set(Status::Active(member));
+            return Err(error);
+        }
+        member.leave(config).await;
+        let forgotten = state.forget();
+        self.set(Status::Inactive);
+        forgotten
+    }
+
+    /// Ends this daemon's part; tasks, dataplane and names go on, and the managers are told that it comes
+    /// back.
+    pub async fn stop(&self) {
+        let member = match &*self.status() {
+            Status::Active(member) => Arc::clone(member),
+            Status::Joining { attempt, .. } => return attempt.abort(),
+            Status::Inactive | Status::Changing => return,
+        };
+        member.stop().await;
+    }
+
+    fn member(&self) -> Result<Arc<Member>, DaemonError> {
+        match &*self.status() {
+            Status::Active(member) => Ok(Arc::clone(member)),
+            _ => Err(DaemonError::NoCluster),
+        }
+    }
 
     /// The replicated store, when this node is a manager; else Swarm's words on why not.
-    pub fn manager(&self) -> Result<Raft, DaemonError>;
+    pub fn manager(&self) -> Result<Raft, DaemonError> {
+        self.member()?.raft().cloned().ok_or(DaemonError::NotManager)
+    }
 
-    /// The node's dataplane (`vips()`, `flows()`, `counters()`), when it is in a cluster.
-    pub fn dataplane(&self) -> Result<Dataplane, DaemonError>;
+    /// The node's dataplane (`vips()`, `flows()`, `counters()`), when it is in a cluster. It is to be let go
+    /// of soon: a node that leaves waits for it.
+    pub fn dataplane(&self) -> Result<Arc<Dataplane>, DaemonError> {
+        Ok(self.member()?.dataplane())
+    }
 
     /// This node, as it sees itself.
-    pub fn info(&self) -> NodeInfo;
+    pub fn info(&self) -> NodeInfo {
+        let (state, member) = match &*self.status() {
+            Status::Inactive | Status::Changing => (LocalState::Inactive, None),
+            Status::Joining { error, .. } => (LocalState::Pending { error: error.clone() }, None),
+            Status::Active(member) => (LocalState::Active, Some(Arc::clone(member))),
+        };
+        let membership = member.as_ref().map(|member| member.membership());
+        let state = match member.as_ref().map(|member| member.session().borrow().clone()) {
+            Some(SessionState::Lost { error }) => LocalState::Error { error },
+            Some(SessionState::Open) | None => state,
+        };
+        NodeInfo {
+            state,
+            node: membership.as_ref().map(|membership| membership.node),
+            cluster: membership.as_ref().map(|membership| membership.cluster),
+            role: membership.as_ref().map(|membership| membership.role),
+            addr: membership.as_ref().map(|membership| membership.advertise_addr),
+            managers: membership.map(|membership| membership.managers).unwrap_or_default(),
+            description: describe(),
+            running_tasks: member.map_or(0, |member| member.agent().state.borrow().running),
+        }
+    }
 
     /// Both join tokens, from the store.
-    pub fn join_tokens(&self) -> Result<JoinTokens, DaemonError>;
+    pub fn join_tokens(&self) -> Result<JoinTokens, DaemonError> {
+        let store = self.manager()?.store();
+        let cluster = store.cluster().ok_or(DaemonError::NoCluster)?;
+        let root = RootCertificate::from_pem(&cluster.root_ca)?.digest();
+        let whole = |secret: &str| -> Result<String, DaemonError> {
+            Ok(JoinToken { root, secret: secret.parse()? }.to_string())
+        };
+        Ok(JoinTokens { worker: whole(&cluster.worker_token)?, manager: whole(&cluster.manager_token)? })
+    }
+
+    /// Settles the addresses of a request: listen, advertise, data path.
+    fn addresses(&self, asked: &[&Option<String>; 3]) -> Result<Addresses, DaemonError> {
+        let config = &self.inner.config;
+        let [listen, advertise, data_path] =
+            asked.map(|text| text.as_deref().filter(|text| !text.is_empty()));
+        let asked = Asked {
+            listen,
+            advertise: advertise.or(config.advertise_addr.as_deref()),
+            data_path: data_path.or(config.data_path_addr.as_deref()),
+        };
+        Addresses::settle(asked, config.listen_addr, &config.uplinks, &addresses::local_addresses())
+    }
+}
+
+/// Waits until a manager serves this node, but not for ever: it is a member in any case.
+async fn served(member: &Member, patience: Duration) {
+    let mut session = member.session();
+    let opened = session.wait_for(|state| *state == SessionState::Open);
+    if tokio::time::timeout(patience, opened).await.is_err() {
+        tracing::warn!("no manager serves this node yet");
+    }
+}
+
+/// Everything a new cluster begins with.
+struct Founding {
+    authority: Authority,
+    identity: NodeIdentity,
+    membership: Membership,
+    first: Transaction,
+}
+
+impl Founding {
+    fn new(config: &Config, request: InitRequest, addresses: &Addresses) -> Result<Self, DaemonError> {
+        let entropy = &mut SystemEntropy;
+        let (cluster, node) = (ClusterId::new(entropy), NodeId::new(entropy));
+        let authority = Authority::create(cluster, SystemTime::now())?;
+        let membership = Membership {
+            node,
+            cluster,
+            role: Role::Manager,
+            listen_addr: addresses.listen,
+            advertise_addr: addresses.advertise,
+            data_path_addr: addresses.data_path,
+            managers: vec![SocketAddr::new(addresses.advertise, addresses.advertise_port)],
+            leaving: false,
+        };
+        let first = first_transaction(config, request, &membership, &authority)?;
+        Ok(Self { identity: own_identity(&authority, &membership)?, authority, membership, first })
+    }
+}
+
+fn own_identity(authority: &Authority, membership: &Membership) -> Result<NodeIdentity, DaemonError> {
+    let csr = CertificateRequest::create()?;
+    let subject = (membership.node, membership.role, membership.cluster);
+    let certificate = authority.issue(&csr.request_pem, subject, SystemTime::now(), NODE_CERTIFICATE_LIFE)?;
+    Ok(NodeIdentity::new(authority.root().clone(), certificate, csr.key_pem)?)
+}
+
+fn first_transaction(
+    config: &Config,
+    request: InitRequest,
+    membership: &Membership,
+    authority: &Authority,
+) -> Result<Transaction, DaemonError> {
+    let entropy = &mut SystemEntropy;
+    let mut spec = request.spec;
+    if let Some(port) = config.data_path_port
+        && spec.data_path_port == ClusterSpec::default().data_path_port
+    {
+        spec.data_path_port = port;
+    }
+    let addr = membership.managers.first().copied();
+    let node = JoinNode {
+        id: membership.node,
+        spec: NodeSpec { availability: request.availability, role: Role::Manager, ..NodeSpec::default() },
+        description: describe(),
+        addr: membership.advertise_addr,
+        data_path_addr: membership.data_path_addr,
+        manager: addr.map(|addr| ManagerStatus { raft_id: member::FIRST_MANAGER, addr }),
+    };
+    let cluster = InitCluster {
+        id: membership.cluster,
+        spec,
+        root_ca: authority.root().pem().to_owned(),
+        worker_token: TokenSecret::from_random(entropy.next_u128()).to_string(),
+        manager_token: TokenSecret::from_random(entropy.next_u128()).to_string(),
+        node,
+    };
+    Ok(init_cluster(&Store::default(), cluster, now(), entropy)?)
 }

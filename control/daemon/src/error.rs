@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use mesh_core::command::Refusal;
 use mesh_identity::IdentityError;
 
 /// How a caller has to react; the API turns it into a status code.
@@ -86,6 +87,9 @@ pub enum DaemonError {
          token (`meshctl swarm join-token worker`)"
     )]
     ManagerJoin,
+    /// The cluster cannot be made as it was asked for.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
     /// The token or a certificate was refused on this side.
     #[error(transparent)]
     Identity(#[from] IdentityError),
@@ -98,7 +102,9 @@ pub enum DaemonError {
         message: String,
     },
     /// The listening socket could not be opened.
-    #[error("cannot listen on {addr} for other nodes: {source}; is another meshd running, or --listen-addr wrong?")]
+    #[error(
+        "cannot listen on {addr} for other nodes: {source}; is another meshd running, or --listen-addr wrong?"
+    )]
     Listen {
         /// Address that was tried.
         addr: String,
@@ -146,6 +152,7 @@ impl DaemonError {
             | Self::NoAddress
             | Self::ManyAddresses { .. }
             | Self::ManagerJoin
+            | Self::Refused(_)
             | Self::Identity(_)
             | Self::JoinRefused { .. } => ErrorKind::InvalidArgument,
             Self::Listen { .. } | Self::File { .. } | Self::Corrupt { .. } | Self::Part { .. } => {

@@ -2,8 +2,25 @@
 //! what touches sockets, files, clocks and processes lives here.
 //!
 //! In the order in which a node comes up: [`args`] → [`config`] → [`start`] → [`daemon`] (life cycle) →
-//! `manager` (raft, leader, management endpoint) and `agent` (session, tasks, views). `api` serves users:
-//! `api::serve(daemon, listener, shutdown)` is called by [`start`] with the bound unix socket.
+//! [`member`] (all that runs while the node is in a cluster) → [`manager`] (raft, [`leader`], endpoint in
+//! [`rpc`]) and [`agent`] (session, tasks, views). [`api`] serves users.
 
+pub mod addresses;
+pub mod agent;
+pub mod api;
+pub mod args;
+pub mod config;
 pub mod daemon;
+pub mod dataplane_command;
+pub mod describe;
+pub mod entropy;
 pub mod error;
+pub mod joining;
+pub mod leader;
+pub mod manager;
+pub mod member;
+pub mod rpc;
+pub mod start;
+pub mod state;
+pub mod stop;
+pub mod upstreams;

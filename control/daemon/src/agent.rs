@@ -1,0 +1,19 @@
+//! A node's agent: what the managers assigned becomes tasks, networks and names, and what becomes of the
+//! tasks is told to the managers.
+//!
+//! [`task`], [`view`] and [`facts`] decide and are pure; [`worker`] is the loop around them; [`session`] talks
+//! to a manager; [`network`] and the runtime behind [`seam`] do.
+
+pub mod facts;
+pub mod launch;
+pub mod network;
+pub mod outbox;
+pub mod placing;
+#[cfg(test)]
+mod samples;
+pub mod saved;
+pub mod seam;
+pub mod session;
+pub mod task;
+pub mod view;
+pub mod worker;

@@ -1,0 +1,78 @@
+//! Keeps the node's network as the newest view says: applies each view, and tries again when that fails.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+
+use super::seam::{NetworkError, NodeNetwork, View};
+use super::worker::Event;
+use crate::stop::{Stop, raised};
+
+/// Waits between tries: the first, and the longest.
+const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+
+/// A view with its number.
+#[derive(Debug, Clone, Default)]
+pub struct Numbered {
+    /// Counts up with every view.
+    pub generation: u64,
+    /// `None` before the first.
+    pub view: Option<View>,
+}
+
+/// Applies views until `stop` says so. What is under way then is finished.
+pub async fn run<N: NodeNetwork>(
+    network: N,
+    mut views: watch::Receiver<Numbered>,
+    events: mpsc::UnboundedSender<Event>,
+    mut stop: Stop,
+) {
+    let mut retry = RETRY.0;
+    let mut told = (0, BTreeSet::new());
+    loop {
+        let Numbered { generation, view } = views.borrow_and_update().clone();
+        let applied = match &view {
+            Some(view) => network.apply(view).await,
+            None => Ok(()),
+        };
+        let wait = match &applied {
+            Ok(()) => {
+                retry = RETRY.0;
+                None
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the node's network is not as it should be; trying again");
+                retry = (retry * 2).min(RETRY.1);
+                Some(retry)
+            }
+        };
+        if let Some(failed) = done(applied)
+            && told != (generation, failed.clone())
+        {
+            told = (generation, failed.clone());
+            // The agent may have ended.
+            let _ = events.send(Event::Applied { generation, failed });
+        }
+        tokio::select! {
+            () = raised(&mut stop) => return,
+            changed = views.changed() => if changed.is_err() { return },
+            () = pause(wait) => {}
+        }
+    }
+}
+
+/// The endpoints that are missing; `None` when nothing can be relied on.
+fn done(applied: Result<(), NetworkError>) -> Option<BTreeSet<u32>> {
+    match applied {
+        Ok(()) => Some(BTreeSet::new()),
+        Err(error) => error.endpoints,
+    }
+}
+
+async fn pause(wait: Option<Duration>) {
+    match wait {
+        Some(wait) => tokio::time::sleep(wait).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,270 @@
+//! The agent's session with a manager: opened again and again, for as long as the node is a member. What the
+//! manager says goes to the worker, what the outbox holds goes to the manager.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use mesh_core::assignment::{AssignmentUpdate, ClusterSettings};
+use rustls::ClientConfig;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Status, Streaming};
+
+use super::outbox::Outbox;
+use super::worker::Event;
+use crate::describe::describe;
+use crate::error::chain;
+use crate::rpc::proto::dispatcher_client::DispatcherClient;
+use crate::rpc::proto::{
+    AgentMessage, Heartbeat, Hello, ManagerMessage, RestartAnnounced, agent_message, manager_message,
+};
+use crate::rpc::{MESSAGE_MAX, client, envelope};
+use crate::stop::{Stop, raised};
+
+/// Waits before a session is opened again: the first, and the longest.
+const BACK_OFF: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(500));
+
+/// Statuses that come within this travel together.
+const BATCH: Duration = Duration::from_millis(5);
+
+/// A manager silent for this many heartbeats is given up.
+const SILENCE: u32 = 3;
+
+/// How long a manager may take to answer the first message, or to hear the last.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// How the node stands with its managers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SessionState {
+    /// No manager serves this node; with the last error.
+    Lost {
+        /// What went wrong.
+        error: String,
+    },
+    /// A manager serves this node.
+    Open,
+}
+
+/// What a session needs.
+#[derive(Clone)]
+pub struct SessionSettings {
+    /// This node's TLS towards managers.
+    pub tls: Arc<ClientConfig>,
+    /// Address this node is reached at.
+    pub advertise_addr: IpAddr,
+    /// Address its tunnels end at.
+    pub data_path_addr: IpAddr,
+    /// Statuses to tell.
+    pub outbox: Outbox,
+    /// Where assignments go.
+    pub events: mpsc::UnboundedSender<Event>,
+}
+
+/// Why a session ended.
+#[derive(Debug, thiserror::Error)]
+enum SessionError {
+    #[error("cannot reach the manager at {manager}: {error}")]
+    Connect { manager: SocketAddr, error: String },
+    #[error("the manager said: {}", .0.message())]
+    Refused(#[from] Status),
+    #[error(transparent)]
+    Envelope(#[from] envelope::EnvelopeError),
+    #[error("the manager was silent for {} heartbeats", SILENCE)]
+    Silent,
+    #[error("the manager ended the session: {reason}")]
+    Closed { reason: String },
+    #[error("assignments from version {from} came where {have} was held")]
+    Gap { have: u64, from: u64 },
+    #[error("the agent has ended")]
+    NoAgent,
+}
+
+/// Keeps a session with one of `managers` until `stop` says so; then announces a restart and ends.
+pub async fn keep(
+    settings: SessionSettings,
+    managers: watch::Sender<Vec<SocketAddr>>,
+    state: watch::Sender<SessionState>,
+    mut stop: Stop,
+) {
+    let mut wait = BACK_OFF.0;
+    let mut turn = 0;
+    loop {
+        let known = managers.borrow().clone();
+        let Some(manager) = known.get(turn % known.len().max(1)).copied() else { return };
+        let mut session = Session {
+            settings: &settings,
+            managers: &managers,
+            state: &state,
+            stop: stop.clone(),
+            version: None,
+            heartbeat: ClusterSettings::default().heartbeat,
+        };
+        match session.run(manager).await {
+            Ok(()) => return,
+            Err(error) => {
+                if *state.borrow() == SessionState::Open {
+                    wait = BACK_OFF.0;
+                }
+                tracing::info!(%manager, %error, "no session");
+                state.send_replace(SessionState::Lost { error: error.to_string() });
+            }
+        }
+        turn += 1;
+        tokio::select! {
+            () = raised(&mut stop) => return,
+            () = tokio::time::sleep(wait) => {}
+        }
+        wait = (wait * 2).min(BACK_OFF.1);
+    }
+}
+
+struct Session<'a> {
+    settings: &'a SessionSettings,
+    managers: &'a watch::Sender<Vec<SocketAddr>>,
+    state: &'a watch::Sender<SessionState>,
+    stop: Stop,
+    /// Version of the assignments; `None` before the first full set.
+    version: Option<u64>,
+    heartbeat: Duration,
+}
+
+impl Session<'_> {
+    /// Runs one session; `Ok` when it was told to stop.
+    async fn run(&mut self, manager: SocketAddr) -> Result<(), SessionError> {
+        let mut stop = self.stop.clone();
+        let (to, mut from) = tokio::select! {
+            () = raised(&mut stop) => return Ok(()),
+            opened = self.open(manager) => opened?,
+        };
+        self.settings.outbox.all_unsent();
+        let mut beat = interval(self.heartbeat);
+        beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (mut number, mut heard) = (0, Instant::now());
+        loop {
+            tokio::select! {
+                () = raised(&mut stop) => return announce(to, from).await,
+                message = from.message() => {
+                    heard = Instant::now();
+                    let before = self.heartbeat;
+                    self.hear(message?)?;
+                    if self.heartbeat != before {
+                        beat = interval(self.heartbeat);
+                        beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+                    }
+                }
+                () = self.settings.outbox.changed() => {
+                    tokio::time::sleep(BATCH).await;
+                    self.report(&to).await?;
+                }
+                _ = beat.tick() => {
+                    if heard.elapsed() > self.heartbeat * SILENCE {
+                        return Err(SessionError::Silent);
+                    }
+                    number += 1;
+                    send(&to, agent_message::Kind::Heartbeat(Heartbeat { number })).await?;
+                }
+            }
+        }
+    }
+
+    async fn open(
+        &self,
+        manager: SocketAddr,
+    ) -> Result<(mpsc::Sender<AgentMessage>, Streaming<ManagerMessage>), SessionError> {
+        let tls = Arc::clone(&self.settings.tls);
+        let channel = client::connect(manager.to_string(), tls)
+            .await
+            .map_err(|error| SessionError::Connect { manager, error: chain(&error) })?;
+        let mut client = DispatcherClient::new(channel)
+            .max_decoding_message_size(MESSAGE_MAX)
+            .max_encoding_message_size(MESSAGE_MAX);
+        let description = tokio::task::spawn_blocking(describe).await.unwrap_or_default();
+        let hello = Hello {
+            description: Some(envelope::seal("the node's description", &description)?),
+            advertise_addr: self.settings.advertise_addr.to_string(),
+            data_path_addr: self.settings.data_path_addr.to_string(),
+        };
+        let (to, queue) = mpsc::channel(16);
+        send(&to, agent_message::Kind::Hello(hello)).await?;
+        let answered = timeout(PATIENCE, client.session(ReceiverStream::new(queue))).await;
+        Ok((to, answered.map_err(|_| SessionError::Silent)??.into_inner()))
+    }
+
+    fn hear(&mut self, message: Option<ManagerMessage>) -> Result<(), SessionError> {
+        let closed = |reason: String| SessionError::Closed { reason };
+        let message = message.ok_or_else(|| closed("it went away".to_owned()))?;
+        match message.kind {
+            Some(manager_message::Kind::Welcome(welcome)) => {
+                let managers: Vec<SocketAddr> =
+                    welcome.managers.iter().filter_map(|addr| addr.parse().ok()).collect();
+                if !managers.is_empty() {
+                    self.managers.send_if_modified(|known| {
+                        let changed = *known != managers;
+                        *known = managers;
+                        changed
+                    });
+                }
+                Ok(())
+            }
+            Some(manager_message::Kind::Assignments(sealed)) => {
+                self.assigned(envelope::open("an assignment update", Some(&sealed))?)
+            }
+            Some(manager_message::Kind::Close(close)) => Err(closed(close.reason)),
+            // The answer to a heartbeat, or a word of a newer manager that does not concern this one.
+            Some(manager_message::Kind::Heartbeat(_)) | None => Ok(()),
+        }
+    }
+
+    fn assigned(&mut self, update: AssignmentUpdate) -> Result<(), SessionError> {
+        match &update {
+            AssignmentUpdate::Full { version, set } => {
+                self.version = Some(*version);
+                self.heartbeat = beat_of(&set.settings);
+                self.state.send_replace(SessionState::Open);
+            }
+            AssignmentUpdate::Increment { from, to, changes } => {
+                if self.version != Some(*from) {
+                    return Err(SessionError::Gap { have: self.version.unwrap_or(0), from: *from });
+                }
+                self.version = Some(*to);
+                self.heartbeat = changes.settings.as_ref().map_or(self.heartbeat, beat_of);
+            }
+        }
+        self.settings.events.send(Event::Update(update)).map_err(|_| SessionError::NoAgent)
+    }
+
+    async fn report(&self, to: &mpsc::Sender<AgentMessage>) -> Result<(), SessionError> {
+        let statuses = self.settings.outbox.take();
+        if statuses.is_empty() {
+            return Ok(());
+        }
+        let sealed = envelope::seal("task statuses", &statuses)?;
+        send(to, agent_message::Kind::Statuses(sealed)).await
+    }
+}
+
+/// A heartbeat interval that can be waited for.
+fn beat_of(settings: &ClusterSettings) -> Duration {
+    settings.heartbeat.max(Duration::from_millis(50))
+}
+
+async fn send(to: &mpsc::Sender<AgentMessage>, kind: agent_message::Kind) -> Result<(), SessionError> {
+    let closed = |_| SessionError::Closed { reason: "it went away".to_owned() };
+    to.send(AgentMessage { kind: Some(kind) }).await.map_err(closed)
+}
+
+/// Says that this daemon means to come back, and waits until that was heard.
+async fn announce(
+    to: mpsc::Sender<AgentMessage>,
+    mut from: Streaming<ManagerMessage>,
+) -> Result<(), SessionError> {
+    send(&to, agent_message::Kind::Restart(RestartAnnounced {})).await?;
+    drop(to);
+    let ended = async { while let Ok(Some(_)) = from.message().await {} };
+    if timeout(PATIENCE, ended).await.is_err() {
+        tracing::warn!("the manager did not hear that this node restarts");
+    }
+    Ok(())
+}

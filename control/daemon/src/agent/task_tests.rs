@@ -1,0 +1,210 @@
+//! The state machine as a table, and whole lives driven through it.
+
+use std::path::PathBuf;
+
+use super::*;
+
+fn prepared() -> Prepared {
+    Prepared { netns: PathBuf::from("/run/mesh/netns/t"), container_id: "c".repeat(64) }
+}
+
+fn run(state: TaskState, wanted: Wanted) -> TaskRun {
+    TaskRun { state, ..TaskRun::new(wanted) }
+}
+
+/// In the state `state` with everything that belongs to it.
+fn live(state: TaskState, wanted: Wanted) -> TaskRun {
+    let process = if state >= TaskState::Running { Process::Running { pid: 7 } } else { Process::None };
+    TaskRun { prepared: Some(prepared()), presence: Presence::Attached, process, ..run(state, wanted) }
+}
+
+fn fail(error: &str, rejected: bool) -> Option<Failure> {
+    Some(Failure { error: error.to_owned(), rejected })
+}
+
+#[test]
+fn each_situation_has_its_one_next_step() {
+    use TaskState::{
+        Accepted, Assigned, Complete, Failed, Preparing, Ready, Rejected, Running, Shutdown, Starting,
+    };
+    let exited = |code| Process::Exited { code };
+    let cases: Vec<(&str, TaskRun, Step)> = vec![
+        ("new", run(Assigned, Wanted::Running), told(Accepted, "accepted")),
+        ("accepted", run(Accepted, Wanted::Ready), told(Preparing, "preparing")),
+        ("unprepared", run(Preparing, Wanted::Ready), Step::Run(Operation::Prepare)),
+        (
+            "prepared",
+            TaskRun { presence: Presence::Absent, ..live(Preparing, Wanted::Ready) },
+            Step::Place(Presence::Attached),
+        ),
+        ("not yet placed", TaskRun { settled: false, ..live(Preparing, Wanted::Ready) }, Step::Wait),
+        ("placed", live(Preparing, Wanted::Running), told(Ready, "prepared")),
+        ("ready waits for its desired state", live(Ready, Wanted::Ready), Step::Wait),
+        ("ready goes on", live(Ready, Wanted::Running), told(Starting, "starting")),
+        ("starting", live(Starting, Wanted::Running), Step::Run(Operation::Start)),
+        (
+            "started",
+            TaskRun { process: Process::Running { pid: 7 }, ..live(Starting, Wanted::Running) },
+            told(Running, "started"),
+        ),
+        ("running", live(Running, Wanted::Running), Step::Wait),
+        (
+            "killed",
+            TaskRun { process: exited(137), ..live(Running, Wanted::Running) },
+            report(Failed, "started", "task: non-zero exit (137)".into()),
+        ),
+        (
+            "ended well",
+            TaskRun { process: exited(0), ..live(Running, Wanted::Running) },
+            told(Complete, "finished"),
+        ),
+        (
+            "ended before it was seen running",
+            TaskRun { process: exited(1), ..live(Starting, Wanted::Running) },
+            report(Failed, "started", "task: non-zero exit (1)".into()),
+        ),
+        ("stop: balancers first", live(Running, Wanted::Stopped), Step::Place(Presence::Withdrawn)),
+        (
+            "stop: until they know",
+            TaskRun { presence: Presence::Withdrawn, settled: false, ..live(Running, Wanted::Stopped) },
+            Step::Wait,
+        ),
+        (
+            "stop: then the signal",
+            TaskRun { presence: Presence::Withdrawn, ..live(Running, Wanted::Stopped) },
+            Step::Run(Operation::Stop),
+        ),
+        (
+            "stopped",
+            TaskRun { process: exited(143), ..live(Running, Wanted::Stopped) },
+            told(Shutdown, "shutdown"),
+        ),
+        ("stopped before it ran", live(Ready, Wanted::Stopped), told(Shutdown, "shutdown")),
+        ("unwanted before it was accepted", run(Assigned, Wanted::Gone), told(Shutdown, "shutdown")),
+        (
+            "no such image",
+            TaskRun { failure: fail("No such image", true), ..run(Preparing, Wanted::Running) },
+            report(Rejected, "failed", "No such image".into()),
+        ),
+        (
+            "broken start",
+            TaskRun { failure: fail("exec", false), ..live(Starting, Wanted::Running) },
+            report(Failed, "failed", "exec".into()),
+        ),
+        ("over: out of the network", live(Failed, Wanted::Running), Step::Place(Presence::Absent)),
+        (
+            "over: out of the runtime",
+            TaskRun { presence: Presence::Absent, ..live(Failed, Wanted::Running) },
+            Step::Run(Operation::Remove),
+        ),
+        ("over: remembered", TaskRun { removed: true, ..run(Failed, Wanted::Running) }, Step::Wait),
+        ("over: forgotten", TaskRun { removed: true, ..run(Failed, Wanted::Gone) }, Step::Forget),
+        ("busy", TaskRun { busy: Some(Operation::Stop), ..live(Running, Wanted::Running) }, Step::Wait),
+    ];
+    for (name, run, step) in cases {
+        assert_eq!(next(&run), step, "{name}");
+    }
+}
+
+#[test]
+fn what_a_desired_state_means() {
+    for (desired, wanted) in [
+        (TaskState::Ready, Wanted::Ready),
+        (TaskState::Running, Wanted::Running),
+        (TaskState::Complete, Wanted::Running),
+        (TaskState::Shutdown, Wanted::Stopped),
+        (TaskState::Remove, Wanted::Gone),
+    ] {
+        assert_eq!(Wanted::of(desired), wanted, "{desired:?}");
+    }
+}
+
+#[test]
+fn a_restarted_daemon_goes_on_where_it_was() {
+    use TaskState::{Complete, Failed, Preparing, Ready, Running, Starting};
+    let found = |state| Some((prepared(), state));
+    let up = RunState::Running { pid: 7 };
+    let cases = [
+        ("runs on", Running, found(up.clone()), Step::Wait),
+        ("started, unreported", Starting, found(up.clone()), Step::Wait),
+        (
+            "ended meanwhile",
+            Running,
+            found(RunState::Exited { code: 3 }),
+            report(Failed, "started", "task: non-zero exit (3)".into()),
+        ),
+        ("vanished", Running, None, report(Failed, "started", "task: non-zero exit (137)".into())),
+        (
+            "vanished in the start",
+            Starting,
+            None,
+            report(Failed, "started", "task: non-zero exit (137)".into()),
+        ),
+        ("not begun", Preparing, None, Step::Run(Operation::Prepare)),
+        ("prepared, then lost its namespace", Ready, None, Step::Run(Operation::Prepare)),
+        ("over, not removed", Complete, found(RunState::Exited { code: 0 }), Step::Run(Operation::Remove)),
+        ("over", Complete, None, Step::Wait),
+    ];
+    for (name, state, found, step) in cases {
+        assert_eq!(next(&TaskRun::adopted(Wanted::Running, state, found)), step, "{name}");
+    }
+}
+
+/// Does what the machine says, with a runtime that always succeeds; returns what was done.
+fn live_through(run: &mut TaskRun) -> Vec<Step> {
+    let mut steps = Vec::new();
+    loop {
+        let step = next(run);
+        match &step {
+            Step::Wait | Step::Forget => return steps,
+            Step::Report(report) => {
+                assert!(report.state > run.state, "{:?} after {:?}", report.state, run.state);
+                run.state = report.state;
+            }
+            Step::Place(presence) => run.presence = *presence,
+            Step::Run(Operation::Prepare) => run.prepared = Some(prepared()),
+            Step::Run(Operation::Start) => run.process = Process::Running { pid: 7 },
+            Step::Run(Operation::Stop) => run.process = Process::Exited { code: 143 },
+            Step::Run(Operation::Remove) => {
+                run.prepared = None;
+                run.removed = true;
+            }
+        }
+        steps.push(step);
+        assert!(steps.len() < 50, "no end: {steps:?}");
+    }
+}
+
+#[test]
+fn from_every_state_every_wish_is_fulfilled() {
+    for wanted in [Wanted::Ready, Wanted::Running, Wanted::Stopped, Wanted::Gone] {
+        for later in [Wanted::Ready, Wanted::Running, Wanted::Stopped, Wanted::Gone] {
+            let mut run = TaskRun::new(wanted);
+            live_through(&mut run);
+            run.wanted = run.wanted.max(later);
+            live_through(&mut run);
+            let expected = match run.wanted {
+                Wanted::Ready => TaskState::Ready,
+                Wanted::Running => TaskState::Running,
+                Wanted::Stopped | Wanted::Gone => TaskState::Shutdown,
+            };
+            assert_eq!(run.state, expected, "{wanted:?} then {later:?}");
+        }
+    }
+}
+
+#[test]
+fn the_signal_comes_after_the_balancers_and_the_removal_last() {
+    let mut run = live(TaskState::Running, Wanted::Gone);
+    let steps = live_through(&mut run);
+    assert_eq!(
+        steps,
+        [
+            Step::Place(Presence::Withdrawn),
+            Step::Run(Operation::Stop),
+            told(TaskState::Shutdown, "shutdown"),
+            Step::Place(Presence::Absent),
+            Step::Run(Operation::Remove),
+        ]
+    );
+}

@@ -1,0 +1,442 @@
+//! The agent's loop: takes in what happens, asks the state machine of each task what to do, writes down what
+//! must not be forgotten, and only then does it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+use std::time::SystemTime;
+
+use mesh_core::assignment::{AssignmentSet, AssignmentUpdate};
+use mesh_core::id::TaskId;
+use mesh_core::object::{Task, TaskState, TaskStatus};
+use mesh_core::time::Timestamp;
+use mesh_runtime::task::{Found, RuntimeEvent};
+use tokio::sync::{mpsc, watch};
+
+use super::facts::{LocalFacts, LocalTask, NodeFacts, next_dns_client};
+use super::outbox::Outbox;
+use super::saved::{Saved, SavedFile, SavedTask};
+use super::seam::{NodeNetwork, TaskRuntime, View};
+use super::task::{Failure, Operation, Presence, Process, Report, Step, TaskRun, Wanted, is_final, next};
+use super::{launch, placing, view};
+use crate::error::DaemonError;
+use crate::stop::{Stop, raised};
+
+/// Something that happened.
+#[derive(Debug)]
+pub enum Event {
+    /// A manager told something.
+    Update(AssignmentUpdate),
+    /// The runtime told something.
+    Runtime(RuntimeEvent),
+    /// An operation is over.
+    Done {
+        /// Of this task.
+        task: TaskId,
+        /// With this result.
+        outcome: Outcome,
+    },
+    /// The network is as the view of this number says.
+    Applied {
+        /// Number of the view.
+        generation: u64,
+        /// Endpoints that could not be made.
+        failed: BTreeSet<u32>,
+    },
+}
+
+/// What came of an operation.
+#[derive(Debug)]
+pub enum Outcome {
+    /// Namespace and file system are there.
+    Prepared(mesh_runtime::task::Prepared),
+    /// The process runs.
+    Started(u32),
+    /// The process is gone.
+    Stopped(Option<i32>),
+    /// Nothing is left.
+    Removed,
+    /// It failed.
+    Failed(Failure),
+}
+
+/// What others may know of the agent.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AgentState {
+    /// Tasks that run.
+    pub running: usize,
+    /// Tasks that still have something on this node.
+    pub present: usize,
+}
+
+struct Entry {
+    task: Task,
+    run: TaskRun,
+    status: TaskStatus,
+    dns_client: Option<Ipv4Addr>,
+    /// Number of the view that brings the task to its place.
+    settles_at: u64,
+}
+
+/// The agent.
+pub struct Worker<R> {
+    node: NodeFacts,
+    runtime: R,
+    file: SavedFile,
+    outbox: Outbox,
+    /// To itself, for results of operations.
+    events: mpsc::UnboundedSender<Event>,
+    views: watch::Sender<placing::Numbered>,
+    state: watch::Sender<AgentState>,
+    set: AssignmentSet,
+    version: u64,
+    tasks: BTreeMap<TaskId, Entry>,
+    last_dns_client: Option<Ipv4Addr>,
+    /// Something changed that must be on disk before it is acted upon.
+    unsaved: bool,
+    /// Number of the view that the network is as,
+    applied: u64,
+    /// but for these endpoints.
+    failed: BTreeSet<u32>,
+    operations: Vec<(TaskId, Operation)>,
+}
+
+/// Handles on a running agent.
+#[derive(Debug, Clone)]
+pub struct AgentHandle {
+    /// Where to put what happens.
+    pub events: mpsc::UnboundedSender<Event>,
+    /// What the managers have to hear.
+    pub outbox: Outbox,
+    /// What others may know.
+    pub state: watch::Receiver<AgentState>,
+}
+
+/// Starts an agent: reads what it knew, takes over the tasks that are there, and serves on. The agent ends
+/// when `stop` says so; tasks and network stay.
+pub async fn start<R: TaskRuntime, N: NodeNetwork>(
+    node: NodeFacts,
+    runtime: R,
+    network: N,
+    file: SavedFile,
+    mut stop: Stop,
+) -> Result<AgentHandle, DaemonError> {
+    let saved = file.load()?;
+    let mut happenings = runtime.events();
+    let found = runtime.adopt().await;
+    let (events, mut inbox) = mpsc::unbounded_channel();
+    let (views, placed) = watch::channel(placing::Numbered::default());
+    let (state, state_of) = watch::channel(AgentState::default());
+    let outbox = Outbox::default();
+    let handle = AgentHandle { events: events.clone(), outbox: outbox.clone(), state: state_of };
+    let mut worker = Worker {
+        node,
+        runtime,
+        file,
+        outbox,
+        events: events.clone(),
+        views,
+        state,
+        set: AssignmentSet::default(),
+        version: 0,
+        tasks: BTreeMap::new(),
+        last_dns_client: None,
+        unsaved: false,
+        applied: 0,
+        failed: BTreeSet::new(),
+        operations: Vec::new(),
+    };
+    worker.adopt(saved, found);
+    tokio::spawn(placing::run(network, placed, events, stop.clone()));
+    tokio::spawn(async move {
+        worker.act().await;
+        loop {
+            let event = tokio::select! {
+                () = raised(&mut stop) => return,
+                Some(event) = inbox.recv() => event,
+                Some(event) = happenings.recv() => Event::Runtime(event),
+            };
+            worker.take_in(event);
+            while let Ok(event) = inbox.try_recv() {
+                worker.take_in(event);
+            }
+            worker.act().await;
+        }
+    });
+    Ok(handle)
+}
+
+impl<R: TaskRuntime> Worker<R> {
+    /// Takes over from an earlier daemon. What the runtime has and nobody knows of is left alone until the
+    /// managers tell what this node should have.
+    fn adopt(&mut self, saved: Saved, found: Vec<Found>) {
+        self.last_dns_client = saved.last_dns_client;
+        let mut found: BTreeMap<TaskId, Found> =
+            found.into_iter().map(|found| (found.launch.id, found)).collect();
+        for (id, saved_task) in saved.tasks {
+            let SavedTask { task, status, dns_client } = saved_task;
+            let wanted = saved.set.tasks.get(&id).map_or(Wanted::Gone, |task| Wanted::of(task.desired_state));
+            let found = found.remove(&id).map(|found| (found.prepared, found.state));
+            let mut run = TaskRun::adopted(wanted, status.state, found);
+            if dns_client.is_none() {
+                // It had no place in the network yet: it gets one in its turn.
+                run.presence = Presence::Absent;
+                run.settled = true;
+            }
+            self.outbox.put(id, status.clone());
+            self.tasks.insert(id, Entry { task, run, status, dns_client, settles_at: u64::MAX });
+        }
+        for id in found.keys() {
+            tracing::warn!(task = %id, "a task that this node does not know of runs on until a manager is asked");
+        }
+        self.set = saved.set;
+    }
+
+    fn take_in(&mut self, event: Event) {
+        match event {
+            Event::Update(update) => self.update(update),
+            Event::Runtime(RuntimeEvent::Exited { task, code }) => {
+                if let Some(entry) = self.tasks.get_mut(&task) {
+                    entry.run.process = Process::Exited { code };
+                }
+            }
+            Event::Done { task, outcome } => self.done(task, outcome),
+            Event::Applied { generation, failed } => {
+                self.applied = generation;
+                self.failed = failed;
+            }
+        }
+    }
+
+    fn update(&mut self, update: AssignmentUpdate) {
+        if let Err(error) = self.set.apply_update(&mut self.version, update) {
+            // The session checks versions before it hands updates in.
+            tracing::error!(%error, "an assignment update was lost");
+            return;
+        }
+        self.unsaved = true;
+        let set = &self.set;
+        for entry in self.tasks.values_mut().filter(|entry| !set.tasks.contains_key(&entry.task.id)) {
+            entry.run.wanted = Wanted::Gone;
+        }
+        for (id, task) in &self.set.tasks {
+            let wanted = Wanted::of(task.desired_state);
+            let entry = self.tasks.entry(*id).or_insert_with(|| Entry::new(task));
+            entry.run.wanted = entry.run.wanted.max(wanted);
+        }
+    }
+
+    fn done(&mut self, id: TaskId, outcome: Outcome) {
+        let Some(entry) = self.tasks.get_mut(&id) else { return };
+        let run = &mut entry.run;
+        run.busy = None;
+        match outcome {
+            Outcome::Prepared(prepared) => run.prepared = Some(prepared),
+            Outcome::Started(pid) if run.process == Process::None => run.process = Process::Running { pid },
+            Outcome::Started(_) => {}
+            Outcome::Stopped(code) => {
+                run.process = Process::Exited { code: code.unwrap_or(super::task::KILLED) };
+            }
+            Outcome::Removed => run.removed = true,
+            Outcome::Failed(failure) if is_final(run.state) => {
+                tracing::warn!(task = %id, error = failure.error, "a task was not removed whole");
+                run.removed = true;
+            }
+            Outcome::Failed(failure) => run.failure = Some(failure),
+        }
+    }
+
+    /// Brings every task forward as far as it goes, saves, then does what was decided.
+    async fn act(&mut self) {
+        self.settle();
+        let ids: Vec<TaskId> = self.tasks.keys().copied().collect();
+        for id in ids {
+            self.advance(id);
+        }
+        self.save().await;
+        self.render();
+        for (task, operation) in std::mem::take(&mut self.operations) {
+            self.begin(task, operation);
+        }
+        self.tell();
+    }
+
+    /// Marks tasks whose place in the network was made.
+    fn settle(&mut self) {
+        let (applied, failed) = (self.applied, &self.failed);
+        for entry in self.tasks.values_mut().filter(|entry| entry.settles_at <= applied) {
+            let missing = entry.task.endpoints.iter().any(|endpoint| failed.contains(&endpoint.id.0));
+            entry.run.settled |= !missing || entry.run.presence != Presence::Attached;
+        }
+    }
+
+    fn advance(&mut self, id: TaskId) {
+        while let Some(entry) = self.tasks.get_mut(&id) {
+            match next(&entry.run) {
+                Step::Wait => return,
+                Step::Report(report) => {
+                    self.unsaved |= report.state >= TaskState::Starting;
+                    entry.report(report);
+                    self.outbox.put(id, entry.status.clone());
+                }
+                Step::Run(operation) => {
+                    entry.run.busy = Some(operation);
+                    self.operations.push((id, operation));
+                }
+                Step::Place(presence) => self.place(id, presence),
+                Step::Forget => {
+                    self.tasks.remove(&id);
+                    self.outbox.forget(id);
+                    self.unsaved = true;
+                }
+            }
+        }
+    }
+
+    fn place(&mut self, id: TaskId, presence: Presence) {
+        let client = (presence == Presence::Attached).then(|| self.dns_client(id));
+        let Some(entry) = self.tasks.get_mut(&id) else { return };
+        entry.run.presence = presence;
+        entry.run.settled = false;
+        entry.settles_at = u64::MAX;
+        match client {
+            Some(None) => {
+                let error = "no address is left for its questions for names".to_owned();
+                entry.run.failure = Some(Failure { error, rejected: false });
+            }
+            Some(client) => entry.dns_client = client,
+            None => {}
+        }
+    }
+
+    fn dns_client(&mut self, id: TaskId) -> Option<Ipv4Addr> {
+        if let Some(client) = self.tasks.get(&id).and_then(|entry| entry.dns_client) {
+            return Some(client);
+        }
+        let used: BTreeSet<Ipv4Addr> = self.tasks.values().filter_map(|entry| entry.dns_client).collect();
+        let client = next_dns_client(&used, self.last_dns_client)?;
+        self.last_dns_client = Some(client);
+        self.unsaved = true;
+        Some(client)
+    }
+
+    async fn save(&mut self) {
+        if !std::mem::take(&mut self.unsaved) {
+            return;
+        }
+        let tasks = self.tasks.iter().map(|(id, entry)| (*id, entry.saved())).collect();
+        let saved = Saved { set: self.set.clone(), tasks, last_dns_client: self.last_dns_client };
+        if let Err(error) = self.file.store(&saved).await {
+            // Serving on with what is in memory is better than not serving.
+            tracing::error!(%error, "what this node knows could not be saved");
+            self.unsaved = true;
+        }
+    }
+
+    fn facts(&self) -> LocalFacts {
+        let local = self.tasks.iter().filter_map(|(id, entry)| Some((*id, entry.local()?)));
+        LocalFacts { node: self.node.clone(), tasks: local.collect() }
+    }
+
+    /// Hands the network a new view when it differs from the last, and notes which view brings each task to
+    /// its place.
+    fn render(&mut self) {
+        let facts = self.facts();
+        let state = view::desired_state(&self.set, &facts);
+        let names = view::dns_table(&self.set, &facts, 0);
+        let fresh = View { state, names };
+        let generation = self.views.borrow().generation;
+        let changed = self.views.borrow().view.as_ref() != Some(&fresh);
+        if changed {
+            self.views.send_replace(placing::Numbered { generation: generation + 1, view: Some(fresh) });
+        }
+        let generation = self.views.borrow().generation;
+        let mut waiting = false;
+        for entry in
+            self.tasks.values_mut().filter(|entry| entry.settles_at == u64::MAX && !entry.run.settled)
+        {
+            entry.settles_at = generation;
+            waiting = true;
+        }
+        if waiting && generation <= self.applied {
+            // The network already is as these tasks need it: look at them again.
+            let _ = self.events.send(Event::Applied { generation, failed: self.failed.clone() });
+        }
+    }
+
+    fn begin(&self, id: TaskId, operation: Operation) {
+        let Some(entry) = self.tasks.get(&id) else { return };
+        let (runtime, events) = (self.runtime.clone(), self.events.clone());
+        let launch = launch::launch(&entry.task, &self.node);
+        tokio::spawn(async move {
+            let done = match operation {
+                Operation::Prepare => match launch {
+                    Ok(launch) => runtime.prepare(&launch).await.map(Outcome::Prepared),
+                    Err(error) => Ok(Outcome::Failed(Failure { error: error.to_string(), rejected: true })),
+                },
+                Operation::Start => runtime.start(&id).await.map(Outcome::Started),
+                Operation::Stop => runtime.stop(&id).await.map(Outcome::Stopped),
+                Operation::Remove => runtime.remove(&id).await.map(|()| Outcome::Removed),
+            };
+            let outcome = done.unwrap_or_else(|error| {
+                Outcome::Failed(Failure { error: error.to_string(), rejected: error.is_rejection() })
+            });
+            // The agent may have ended meanwhile; the next one looks at the runtime itself.
+            let _ = events.send(Event::Done { task: id, outcome });
+        });
+    }
+
+    fn tell(&self) {
+        let count = |test: fn(&TaskRun) -> bool| self.tasks.values().filter(|entry| test(&entry.run)).count();
+        let state = AgentState {
+            running: count(|run| matches!(run.process, Process::Running { .. })),
+            present: count(|run| !run.removed),
+        };
+        self.state.send_if_modified(|old| {
+            let changed = *old != state;
+            *old = state;
+            changed
+        });
+    }
+}
+
+impl Entry {
+    fn new(task: &Task) -> Self {
+        let wanted = Wanted::of(task.desired_state);
+        let run = TaskRun::adopted(wanted, task.status.state, None);
+        let status = task.status.clone();
+        Self { task: task.clone(), run, status, dns_client: None, settles_at: u64::MAX }
+    }
+
+    fn report(&mut self, report: Report) {
+        self.run.state = report.state;
+        self.status = TaskStatus {
+            state: report.state,
+            timestamp: now(),
+            message: report.message.to_owned(),
+            err: report.err,
+            container: self.run.container(),
+        };
+    }
+
+    fn saved(&self) -> SavedTask {
+        SavedTask { task: self.task.clone(), status: self.status.clone(), dns_client: self.dns_client }
+    }
+
+    fn local(&self) -> Option<LocalTask> {
+        if self.run.presence == Presence::Absent {
+            return None;
+        }
+        Some(LocalTask {
+            netns: self.run.prepared.as_ref()?.netns.clone(),
+            dns_client: self.dns_client?,
+            endpoints: self.task.endpoints.clone(),
+            serving: self.run.serves(),
+        })
+    }
+}
+
+/// The time, for statuses.
+pub fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    Timestamp(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
+}

@@ -1,0 +1,166 @@
+//! Joining: from a token to a certificate.
+
+use std::error::Error;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mesh_core::spec::Availability;
+use mesh_identity::tls::{NodeIdentity, joiner_config};
+use mesh_identity::{CertificateRequest, IdentityError, JoinToken, RootCertificate};
+use tonic::Code;
+
+use crate::addresses::Addresses;
+use crate::describe::describe;
+use crate::error::{DaemonError, chain};
+use crate::rpc::proto::join_client::JoinClient;
+use crate::rpc::proto::{JoinRequest, JoinResponse};
+use crate::rpc::{JOIN_MESSAGE_MAX, client, envelope};
+use crate::state::Membership;
+
+/// How long a manager may take to let a node in.
+const ANSWER: Duration = Duration::from_secs(10);
+
+/// Waits between rounds over all managers: the first, and the longest.
+const BACK_OFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
+
+/// Whom to ask, and with what.
+#[derive(Debug, Clone)]
+pub struct Application {
+    /// Managers, `HOST:PORT`.
+    pub remotes: Vec<String>,
+    /// The token.
+    pub token: JoinToken,
+    /// This node's addresses.
+    pub addresses: Addresses,
+    /// Whether it takes tasks.
+    pub availability: Availability,
+}
+
+/// What a manager gave.
+#[derive(Debug)]
+pub struct Admission {
+    /// The membership.
+    pub membership: Membership,
+    /// Certificate and key.
+    pub identity: NodeIdentity,
+}
+
+/// Why one attempt did not succeed.
+enum Attempt {
+    /// The same may succeed later.
+    Later(String),
+    /// It never will.
+    Never(DaemonError),
+}
+
+impl Application {
+    /// Asks the managers in turn until one lets this node in, or refuses it for good. `failed` hears the
+    /// words of each attempt that did not succeed.
+    pub async fn pursue(&self, failed: impl Fn(String)) -> Result<Admission, DaemonError> {
+        let mut wait = BACK_OFF.0;
+        loop {
+            for remote in &self.remotes {
+                match self.ask(remote).await {
+                    Ok(admission) => return Ok(admission),
+                    Err(Attempt::Never(error)) => return Err(error),
+                    Err(Attempt::Later(error)) => {
+                        tracing::info!(remote, error, "not joined yet");
+                        failed(error);
+                    }
+                }
+            }
+            tokio::time::sleep(wait).await;
+            wait = (wait * 2).min(BACK_OFF.1);
+        }
+    }
+
+    async fn ask(&self, remote: &str) -> Result<Admission, Attempt> {
+        let tls = joiner_config(self.token.root).map_err(|error| Attempt::Never(error.into()))?;
+        let connected = client::connect(remote.to_owned(), Arc::new(tls)).await;
+        let channel = connected.map_err(|error| unconnected(remote, &error))?;
+        let mut client = JoinClient::new(channel).max_decoding_message_size(JOIN_MESSAGE_MAX);
+        let csr = CertificateRequest::create().map_err(|error| Attempt::Never(error.into()))?;
+        let request = self.request(&csr).map_err(Attempt::Never)?;
+        let answered = tokio::time::timeout(ANSWER, client.join(request)).await;
+        match answered {
+            Ok(Ok(response)) => self.admitted(response.into_inner(), csr).map_err(Attempt::Never),
+            Ok(Err(status)) if passing(status.code()) => {
+                Err(Attempt::Later(format!("{remote}: {}", status.message())))
+            }
+            Ok(Err(status)) => Err(refused(remote, status.message())),
+            Err(_) => Err(Attempt::Later(format!("{remote} does not answer"))),
+        }
+    }
+
+    fn request(&self, csr: &CertificateRequest) -> Result<JoinRequest, DaemonError> {
+        let sealed = |error: envelope::EnvelopeError| DaemonError::part("join", &error);
+        Ok(JoinRequest {
+            secret: self.token.secret.to_string(),
+            certificate_request: csr.request_pem.clone(),
+            description: Some(envelope::seal("the node's description", &describe()).map_err(sealed)?),
+            advertise_addr: self.addresses.advertise.to_string(),
+            data_path_addr: self.addresses.data_path.to_string(),
+            availability: Some(
+                envelope::seal("the node's availability", &self.availability).map_err(sealed)?,
+            ),
+        })
+    }
+
+    /// Checks what the manager gave: the root must be the token's, the certificate must fit the key.
+    fn admitted(&self, given: JoinResponse, csr: CertificateRequest) -> Result<Admission, DaemonError> {
+        let root = RootCertificate::from_pem(&given.root)?;
+        if root.digest() != self.token.root {
+            return Err(IdentityError::ForeignRoot { expected: self.token.root.to_string() }.into());
+        }
+        let identity = NodeIdentity::new(root, given.certificate, csr.key_pem)?;
+        let peer = identity.peer();
+        let membership = Membership {
+            node: peer.node,
+            cluster: peer.cluster,
+            role: peer.role,
+            listen_addr: self.addresses.listen,
+            advertise_addr: self.addresses.advertise,
+            data_path_addr: self.addresses.data_path,
+            managers: given.managers.iter().filter_map(|addr| addr.parse().ok()).collect(),
+            leaving: false,
+        };
+        Ok(Admission { membership, identity })
+    }
+}
+
+/// Whether the same may be answered otherwise later.
+fn passing(code: Code) -> bool {
+    matches!(
+        code,
+        Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Unknown | Code::Aborted
+    )
+}
+
+fn refused(remote: &str, message: &str) -> Attempt {
+    Attempt::Never(DaemonError::JoinRefused { remote: remote.to_owned(), message: message.to_owned() })
+}
+
+/// A manager that shows the wrong certificates will not show others later; one that is not there may come.
+fn unconnected(remote: &str, error: &tonic::transport::Error) -> Attempt {
+    match tls_error(error) {
+        Some(rustls::Error::General(words)) => refused(remote, words),
+        Some(other) => refused(remote, &other.to_string()),
+        None => Attempt::Later(format!("{remote}: {}", chain(error))),
+    }
+}
+
+/// The TLS error that caused `error`, if one did.
+fn tls_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
+    let mut cause = Some(error);
+    while let Some(current) = cause {
+        let inside = current
+            .downcast_ref::<std::io::Error>()
+            .and_then(std::io::Error::get_ref)
+            .and_then(|inner| inner.downcast_ref::<rustls::Error>());
+        if let Some(found) = inside.or_else(|| current.downcast_ref::<rustls::Error>()) {
+            return Some(found);
+        }
+        cause = current.source();
+    }
+    None
+}

@@ -1,0 +1,258 @@
+//! The shell around [`mesh_core::leader::Leader`]: for as long as this manager leads, hands it what happens
+//! and does what it says.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use mesh_core::assignment::AssignmentUpdate;
+use mesh_core::id::{NodeId, SessionId, TaskId};
+use mesh_core::leader::{Actions, Event, Leader};
+use mesh_core::object::{NodeDescription, TaskStatus};
+use mesh_core::store::{Store, Transaction};
+use mesh_core::time::Timestamp;
+use mesh_raft::{Committed, Raft, Role};
+use std::sync::Arc;
+use tokio::sync::{broadcast, mpsc, watch};
+
+use crate::agent::worker::now;
+use crate::entropy::SystemEntropy;
+use crate::rpc::dispatcher::Outbound;
+use crate::rpc::envelope;
+use crate::rpc::proto::{Close, ManagerMessage, Welcome, manager_message};
+use crate::stop::{Stop, raised};
+
+/// Inputs that wait for the leader.
+const INBOX: usize = 4096;
+
+/// A session that was opened.
+#[derive(Debug)]
+pub struct Opened {
+    /// The node, from its certificate.
+    pub node: NodeId,
+    /// The new session.
+    pub session: SessionId,
+    /// What the node tells of itself.
+    pub description: NodeDescription,
+    /// Address it is reached at.
+    pub addr: IpAddr,
+    /// Address its tunnels end at.
+    pub data_path_addr: IpAddr,
+    /// The way to it.
+    pub outbound: Outbound,
+}
+
+/// What agents say.
+#[derive(Debug)]
+pub enum Input {
+    /// A session was opened.
+    Opened(Box<Opened>),
+    /// A session is over.
+    Closed {
+        /// The node.
+        node: NodeId,
+        /// The session.
+        session: SessionId,
+    },
+    /// The agent is there.
+    Heartbeat {
+        /// The node.
+        node: NodeId,
+        /// The session.
+        session: SessionId,
+    },
+    /// What became of tasks.
+    Statuses {
+        /// The node.
+        node: NodeId,
+        /// The session.
+        session: SessionId,
+        /// Tasks and their states.
+        statuses: Vec<(TaskId, TaskStatus)>,
+    },
+    /// The daemon restarts.
+    Restart {
+        /// The node.
+        node: NodeId,
+        /// The session.
+        session: SessionId,
+    },
+}
+
+/// Leads whenever raft says so, until raft ends or `stop` says so. `inbox` holds the leader's inbox while
+/// there is one.
+pub async fn run(raft: Raft, inbox: watch::Sender<Option<mpsc::Sender<Input>>>, mut stop: Stop) {
+    let mut role = raft.role();
+    loop {
+        let leads = tokio::select! {
+            () = raised(&mut stop) => return,
+            state = role.wait_for(|state| matches!(state.role, Role::Leader | Role::Stopped)) => {
+                state.is_ok_and(|state| state.role == Role::Leader)
+            }
+        };
+        if !leads {
+            return;
+        }
+        tracing::info!("this manager leads");
+        let (sender, inputs) = mpsc::channel(INBOX);
+        inbox.send_replace(Some(sender));
+        let lost = role.wait_for(|state| state.role != Role::Leader);
+        tokio::select! {
+            () = raised(&mut stop) => {}
+            _ = lost => tracing::info!("this manager leads no longer"),
+            () = Term::begin(raft.clone()).run(inputs) => {}
+        }
+        inbox.send_replace(None);
+    }
+}
+
+/// One term of leadership; dropping it ends all sessions.
+struct Term {
+    raft: Raft,
+    leader: Leader,
+    /// Index of the last entry the leader knows.
+    seen: u64,
+    changes: broadcast::Receiver<Arc<Committed>>,
+    sessions: HashMap<SessionId, Outbound>,
+    settled: (mpsc::UnboundedSender<Option<u64>>, mpsc::UnboundedReceiver<Option<u64>>),
+    wake_at: Option<Timestamp>,
+}
+
+impl Term {
+    fn begin(raft: Raft) -> Self {
+        let changes = raft.changes();
+        let store = raft.store();
+        Self {
+            leader: Leader::new(&store, now()),
+            seen: store.index(),
+            changes,
+            sessions: HashMap::new(),
+            settled: mpsc::unbounded_channel(),
+            wake_at: None,
+            raft,
+        }
+    }
+
+    /// Runs until it has lost track of the store, or nothing can happen any more.
+    async fn run(mut self, mut inputs: mpsc::Receiver<Input>) {
+        self.step(Event::Wake);
+        loop {
+            let wait = self.wake_at.map_or(Duration::MAX, |at| at.since(now()));
+            tokio::select! {
+                biased;
+                committed = self.changes.recv() => {
+                    // Lagging, ended, or replaced whole: a new term starts from the store as it is.
+                    let Ok(committed) = committed else { return };
+                    if committed.replaced {
+                        return;
+                    }
+                    self.committed(&committed);
+                }
+                Some(index) = self.settled.1.recv() => self.step(Event::Settled { index }),
+                input = inputs.recv() => match input {
+                    Some(input) => self.input(input),
+                    None => return,
+                },
+                () = sleep(wait) => {
+                    self.wake_at = None;
+                    self.step(Event::Wake);
+                }
+            }
+        }
+    }
+
+    fn committed(&mut self, committed: &Committed) {
+        if committed.index > self.seen {
+            self.seen = committed.index;
+            self.step(Event::Committed { index: committed.index, changes: committed.changes.clone() });
+        }
+    }
+
+    fn input(&mut self, input: Input) {
+        let event = match input {
+            Input::Opened(opened) => self.opened(*opened),
+            Input::Closed { node, session } => {
+                self.sessions.remove(&session);
+                Event::SessionClosed { node, session }
+            }
+            Input::Heartbeat { node, session } => Event::Heartbeat { node, session },
+            Input::Statuses { node, session, statuses } => Event::Statuses { node, session, statuses },
+            Input::Restart { node, session } => Event::RestartAnnounced { node, session },
+        };
+        self.step(event);
+    }
+
+    fn opened(&mut self, opened: Opened) -> Event {
+        let Opened { node, session, description, addr, data_path_addr, outbound } = opened;
+        let welcome = Welcome { managers: managers(&self.raft.store()) };
+        self.sessions.insert(session, outbound);
+        self.tell(session, manager_message::Kind::Welcome(welcome));
+        Event::SessionOpened { node, session, description: Box::new(description), addr, data_path_addr }
+    }
+
+    fn step(&mut self, event: Event) {
+        let actions = self.leader.step(event, now(), &mut SystemEntropy);
+        let Actions { propose, send, close, wake_at } = actions;
+        self.wake_at = wake_at;
+        for (session, update) in send {
+            self.assign(session, &update);
+        }
+        for session in close {
+            let reason = "replaced by a newer session, or the node is not in the cluster".to_owned();
+            self.tell(session, manager_message::Kind::Close(Close { reason }));
+            self.sessions.remove(&session);
+        }
+        self.propose(propose);
+    }
+
+    fn assign(&mut self, session: SessionId, update: &AssignmentUpdate) {
+        match envelope::seal("an assignment update", update) {
+            Ok(sealed) => self.tell(session, manager_message::Kind::Assignments(sealed)),
+            Err(error) => {
+                tracing::error!(%error, "a session is ended");
+                self.sessions.remove(&session);
+            }
+        }
+    }
+
+    /// Says something to an agent. One that does not keep up loses its session, and gets everything anew.
+    fn tell(&mut self, session: SessionId, kind: manager_message::Kind) {
+        let Some(outbound) = self.sessions.get(&session) else { return };
+        if outbound.try_send(Ok(ManagerMessage { kind: Some(kind) })).is_err() {
+            self.sessions.remove(&session);
+        }
+    }
+
+    /// Proposes a batch, in order, and has each outcome handed in.
+    fn propose(&self, batch: Vec<Transaction>) {
+        if batch.is_empty() {
+            return;
+        }
+        let (raft, settled) = (self.raft.clone(), self.settled.0.clone());
+        tokio::spawn(async move {
+            let outcomes = join_all(batch.into_iter().map(|transaction| raft.propose(transaction))).await;
+            for outcome in outcomes {
+                let index = outcome.map(|committed| committed.index).map_err(|error| {
+                    tracing::debug!(%error, "a proposal of the leader was not made");
+                });
+                // The term may be over.
+                let _ = settled.send(index.ok());
+            }
+        });
+    }
+}
+
+/// Addresses of the managers in a store.
+pub fn managers(store: &Store) -> Vec<String> {
+    store.nodes().filter_map(|node| node.manager.as_ref()).map(|manager| manager.addr.to_string()).collect()
+}
+
+/// Sleeps; [`Duration::MAX`] is for ever.
+async fn sleep(wait: Duration) {
+    if wait == Duration::MAX {
+        std::future::pending::<()>().await;
+    } else {
+        tokio::time::sleep(wait).await;
+    }
+}

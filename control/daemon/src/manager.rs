@@ -1,0 +1,89 @@
+//! What a manager runs beside its agent: raft, the leader, and the endpoint for other nodes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use mesh_core::id::ClusterId;
+use mesh_identity::Authority;
+use mesh_identity::tls::NodeIdentity;
+use mesh_raft::Raft;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::Server;
+
+use crate::error::DaemonError;
+use crate::leader;
+use crate::rpc::dispatcher::DispatcherService;
+use crate::rpc::join::JoinService;
+use crate::rpc::proto::dispatcher_server::DispatcherServer;
+use crate::rpc::proto::join_server::JoinServer;
+use crate::rpc::{JOIN_MESSAGE_MAX, MESSAGE_MAX, listener};
+use crate::stop::raised;
+
+/// How long sessions may take to end when the manager stops.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// A running manager.
+pub struct Manager {
+    raft: Raft,
+    stop: watch::Sender<bool>,
+    leader: JoinHandle<()>,
+    endpoint: JoinHandle<()>,
+}
+
+/// What a manager is made of.
+pub struct Parts {
+    /// The store.
+    pub raft: Raft,
+    /// What signs certificates.
+    pub authority: Authority,
+    /// The node's certificate.
+    pub identity: NodeIdentity,
+    /// Where other nodes connect.
+    pub listener: TcpListener,
+    /// The cluster.
+    pub cluster: ClusterId,
+}
+
+impl Manager {
+    /// Starts to lead (when raft says so) and to serve.
+    pub fn start(parts: Parts) -> Result<Self, DaemonError> {
+        let Parts { raft, authority, identity, listener, cluster } = parts;
+        let (stop, stopping) = watch::channel(false);
+        let (inbox, leader) = watch::channel(None);
+        let dispatcher = DispatcherServer::new(DispatcherService { cluster, leader })
+            .max_decoding_message_size(MESSAGE_MAX)
+            .max_encoding_message_size(MESSAGE_MAX);
+        let join = JoinServer::new(JoinService { raft: raft.clone(), authority: Arc::new(authority) })
+            .max_decoding_message_size(JOIN_MESSAGE_MAX);
+        let incoming = ReceiverStream::new(listener::incoming(listener, identity.server_config()?));
+        let mut server_stop = stopping.clone();
+        let endpoint = tokio::spawn(async move {
+            let stopped = async move { raised(&mut server_stop).await };
+            let router = Server::builder().add_service(dispatcher).add_service(join);
+            if let Err(error) = router.serve_with_incoming_shutdown(incoming, stopped).await {
+                tracing::error!(%error, "the endpoint for other nodes has ended");
+            }
+        });
+        let leader = tokio::spawn(leader::run(raft.clone(), inbox, stopping));
+        Ok(Self { raft, stop, leader, endpoint })
+    }
+
+    /// The replicated store.
+    pub fn raft(&self) -> &Raft {
+        &self.raft
+    }
+
+    /// Ends the sessions, the endpoint and raft; what is on disk is complete on return.
+    pub async fn stop(self) {
+        self.stop.send_replace(true);
+        for mut part in [self.leader, self.endpoint] {
+            if tokio::time::timeout(PATIENCE, &mut part).await.is_err() {
+                part.abort();
+            }
+        }
+        self.raft.shutdown().await;
+    }
+}

@@ -1,0 +1,23 @@
+//! How nodes talk: one TLS endpoint on each manager, gRPC over it. The messages are `proto/mesh.proto`;
+//! values of the core travel in versioned envelopes.
+
+pub mod client;
+pub mod dispatcher;
+pub mod envelope;
+pub mod join;
+pub mod listener;
+
+/// The generated messages, clients and servers.
+#[allow(missing_docs, clippy::all, clippy::pedantic)]
+pub mod proto {
+    tonic::include_proto!("mesh.v1");
+}
+
+/// The largest message that is read, in bytes; an assignment of 10,000 endpoints is about 2 MB.
+pub const MESSAGE_MAX: usize = 32 << 20;
+
+/// The largest request of a machine that has not shown a certificate.
+pub const JOIN_MESSAGE_MAX: usize = 64 << 10;
+
+/// Port that managers listen on for nodes.
+pub const MANAGEMENT_PORT: u16 = 2377;

@@ -1,0 +1,133 @@
+//! The managers' side of sessions: turns streams into the leader's inputs.
+
+use std::net::IpAddr;
+
+use mesh_core::id::{ClusterId, NodeId, SessionId};
+use mesh_core::object::NodeDescription;
+use tokio::sync::{mpsc, watch};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::envelope;
+use super::listener::member;
+use super::proto::dispatcher_server::Dispatcher;
+use super::proto::{AgentMessage, Heartbeat, Hello, ManagerMessage, agent_message, manager_message};
+use crate::entropy::SystemEntropy;
+use crate::leader::{Input, Opened};
+
+/// Messages that may wait for a slow agent; with more its session is ended, and it starts anew.
+const QUEUE: usize = 256;
+
+/// Serves agents' sessions while this manager leads.
+#[derive(Debug)]
+pub struct DispatcherService {
+    /// The cluster whose nodes are served.
+    pub cluster: ClusterId,
+    /// The leader's inbox; `None` while this manager does not lead.
+    pub leader: watch::Receiver<Option<mpsc::Sender<Input>>>,
+}
+
+/// The way to an agent.
+pub type Outbound = mpsc::Sender<Result<ManagerMessage, Status>>;
+
+#[tonic::async_trait]
+impl Dispatcher for DispatcherService {
+    type SessionStream = ReceiverStream<Result<ManagerMessage, Status>>;
+
+    async fn session(
+        &self,
+        request: Request<Streaming<AgentMessage>>,
+    ) -> Result<Response<Self::SessionStream>, Status> {
+        let peer = member(&request, self.cluster)?;
+        let leader = self.leader.borrow().clone();
+        let leader = leader.ok_or_else(|| Status::unavailable("this manager does not lead"))?;
+        let mut inbound = request.into_inner();
+        let hello = match inbound.message().await?.and_then(|message| message.kind) {
+            Some(agent_message::Kind::Hello(hello)) => hello,
+            _ => return Err(Status::invalid_argument("a session begins with a hello")),
+        };
+        let (outbound, queue) = mpsc::channel(QUEUE);
+        let session = SessionId::new(&mut SystemEntropy);
+        let opened = opened(peer.node, session, &hello, outbound.clone())?;
+        give(&leader, Input::Opened(Box::new(opened))).await?;
+        tokio::spawn(listen(peer.node, session, inbound, leader, outbound));
+        Ok(Response::new(ReceiverStream::new(queue)))
+    }
+}
+
+fn opened(node: NodeId, session: SessionId, hello: &Hello, outbound: Outbound) -> Result<Opened, Status> {
+    let description: NodeDescription = envelope::open("the node's description", hello.description.as_ref())?;
+    Ok(Opened {
+        node,
+        session,
+        description,
+        addr: address("advertise address", &hello.advertise_addr)?,
+        data_path_addr: address("data path address", &hello.data_path_addr)?,
+        outbound,
+    })
+}
+
+/// Reads an address out of a message.
+pub fn address(what: &str, text: &str) -> Result<IpAddr, Status> {
+    text.parse().map_err(|_| Status::invalid_argument(format!("invalid {what} {text:?}")))
+}
+
+async fn give(leader: &mpsc::Sender<Input>, input: Input) -> Result<(), Status> {
+    leader.send(input).await.map_err(|_| Status::unavailable("this manager leads no longer"))
+}
+
+/// Hands everything the agent says to the leader, and tells it when the stream is over.
+async fn listen(
+    node: NodeId,
+    session: SessionId,
+    mut inbound: Streaming<AgentMessage>,
+    leader: mpsc::Sender<Input>,
+    outbound: Outbound,
+) {
+    while let Some(kind) = next(&mut inbound, &leader, &outbound).await {
+        let input = match kind {
+            agent_message::Kind::Heartbeat(Heartbeat { number }) => {
+                let kind = Some(manager_message::Kind::Heartbeat(Heartbeat { number }));
+                // An agent whose queue is full hears other things from the manager meanwhile.
+                let _ = outbound.try_send(Ok(ManagerMessage { kind }));
+                Input::Heartbeat { node, session }
+            }
+            agent_message::Kind::Statuses(sealed) => match envelope::open("task statuses", Some(&sealed)) {
+                Ok(statuses) => Input::Statuses { node, session, statuses },
+                Err(error) => {
+                    tracing::warn!(%node, %error, "a node's session is ended");
+                    let _ = outbound.try_send(Err(error.into()));
+                    break;
+                }
+            },
+            agent_message::Kind::Restart(_) => Input::Restart { node, session },
+            agent_message::Kind::Hello(_) => break,
+        };
+        if give(&leader, input).await.is_err() {
+            return;
+        }
+    }
+    // Without a leader nobody has to know.
+    let _ = give(&leader, Input::Closed { node, session }).await;
+}
+
+/// The next word of the agent; `None` when the session is over on either side.
+async fn next(
+    inbound: &mut Streaming<AgentMessage>,
+    leader: &mpsc::Sender<Input>,
+    outbound: &Outbound,
+) -> Option<agent_message::Kind> {
+    loop {
+        let message = tokio::select! {
+            message = inbound.message() => message,
+            () = outbound.closed() => return None,
+            () = leader.closed() => return None,
+        };
+        match message {
+            // A word of a newer agent, unknown here, is passed over.
+            Ok(Some(AgentMessage { kind: None })) => {}
+            Ok(Some(AgentMessage { kind: Some(kind) })) => return Some(kind),
+            Ok(None) | Err(_) => return None,
+        }
+    }
+}

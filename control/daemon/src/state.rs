@@ -1,0 +1,217 @@
+//! What the node remembers of its membership, in one file. No file: the node is in no cluster.
+
+use std::fs;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use mesh_core::id::{ClusterId, NodeId};
+use mesh_core::spec::Role;
+use mesh_identity::files::{create_private_dir, write_private};
+use serde::{Deserialize, Serialize};
+
+use crate::error::DaemonError;
+
+const FORMAT: u32 = 1;
+
+/// A node's membership.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Membership {
+    /// The node.
+    pub node: NodeId,
+    /// Its cluster.
+    pub cluster: ClusterId,
+    /// Manager or worker.
+    #[serde(with = "role_name")]
+    pub role: Role,
+    /// Where a manager listens.
+    pub listen_addr: SocketAddr,
+    /// Address others reach this node at.
+    pub advertise_addr: IpAddr,
+    /// Address its tunnels end at.
+    pub data_path_addr: IpAddr,
+    /// Managers to hold sessions with.
+    pub managers: Vec<SocketAddr>,
+    /// The node was told to leave and is not done yet.
+    pub leaving: bool,
+}
+
+/// Roles as the API writes them.
+mod role_name {
+    use mesh_core::spec::Role;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    // Serde's `with` hands over a reference.
+    #[allow(clippy::trivially_copy_pass_by_ref)]
+    pub fn serialize<S: Serializer>(role: &Role, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(role.as_str())
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Role, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        [Role::Worker, Role::Manager]
+            .into_iter()
+            .find(|role| role.as_str() == text)
+            .ok_or_else(|| serde::de::Error::custom(format!("unknown role {text:?}")))
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StateFile {
+    format: u32,
+    membership: Membership,
+}
+
+/// The directories and files of a node's state.
+#[derive(Debug, Clone)]
+pub struct StateDir {
+    root: PathBuf,
+}
+
+impl StateDir {
+    /// The state below `root` (the data directory).
+    pub fn new(root: PathBuf) -> Self {
+        Self { root }
+    }
+
+    /// The data directory.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Everything of the cluster this node is in; removed as a whole when it leaves.
+    pub fn cluster(&self) -> PathBuf {
+        self.root.join("cluster")
+    }
+
+    /// Keys and certificates.
+    pub fn identity(&self) -> mesh_identity::files::IdentityDir {
+        mesh_identity::files::IdentityDir::new(self.cluster().join("identity"))
+    }
+
+    /// Raft's log and snapshots.
+    pub fn raft(&self) -> PathBuf {
+        self.cluster().join("raft")
+    }
+
+    /// What the agent was last told.
+    pub fn view(&self) -> PathBuf {
+        self.cluster().join("view")
+    }
+
+    fn file(&self) -> PathBuf {
+        self.root.join("node.json")
+    }
+
+    /// Reads the membership; `None` when the node is in no cluster. A file that cannot be understood is an
+    /// error and stays as it is.
+    pub fn load(&self) -> Result<Option<Membership>, DaemonError> {
+        let path = self.file();
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                return Err(DaemonError::Corrupt { path, reason: error.to_string() });
+            }
+            Err(source) => return Err(DaemonError::File { path, source }),
+        };
+        match serde_json::from_str::<StateFile>(&text) {
+            Ok(file) if file.format == FORMAT => Ok(Some(file.membership)),
+            Ok(file) => {
+                Err(DaemonError::Corrupt { path, reason: format!("format {} is unknown", file.format) })
+            }
+            Err(error) => Err(DaemonError::Corrupt { path, reason: error.to_string() }),
+        }
+    }
+
+    /// Writes the membership. The node is in the cluster from the moment this returns.
+    pub fn save(&self, membership: &Membership) -> Result<(), DaemonError> {
+        let path = self.file();
+        let file = StateFile { format: FORMAT, membership: membership.clone() };
+        let text = serde_json::to_vec_pretty(&file)
+            .map_err(|error| DaemonError::part("writing the node's state", &error))?;
+        write_private(&path, &text).map_err(|source| DaemonError::File { path, source })
+    }
+
+    /// Forgets the cluster: first what belongs to it, then the membership itself, so that a daemon killed
+    /// in between still knows that it is leaving.
+    pub fn forget(&self) -> Result<(), DaemonError> {
+        self.clear_cluster()?;
+        let path = self.file();
+        match fs::remove_file(&path) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                Err(DaemonError::File { path, source })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Removes what an init or a join that was never finished has left.
+    pub fn clear_cluster(&self) -> Result<(), DaemonError> {
+        let path = self.cluster();
+        match fs::remove_dir_all(&path) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                Err(DaemonError::File { path, source })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Makes the data directory.
+    pub fn create(&self) -> Result<(), DaemonError> {
+        create_private_dir(&self.root).map_err(|source| DaemonError::File { path: self.root.clone(), source })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn membership() -> Membership {
+        Membership {
+            node: NodeId::from_bits(1),
+            cluster: ClusterId::from_bits(2),
+            role: Role::Manager,
+            listen_addr: ([0, 0, 0, 0], 2377).into(),
+            advertise_addr: [192, 0, 2, 11].into(),
+            data_path_addr: [192, 0, 2, 11].into(),
+            managers: vec![([192, 0, 2, 11], 2377).into()],
+            leaving: false,
+        }
+    }
+
+    #[test]
+    fn is_remembered_and_forgotten() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = StateDir::new(dir.path().to_owned());
+        assert_eq!(state.load().unwrap(), None);
+        state.save(&membership()).unwrap();
+        fs::create_dir_all(state.raft()).unwrap();
+        assert_eq!(state.load().unwrap(), Some(membership()));
+        state.forget().unwrap();
+        assert_eq!(state.load().unwrap(), None);
+        assert!(!state.cluster().exists());
+        state.forget().unwrap();
+    }
+
+    #[test]
+    fn a_corrupt_file_is_refused_by_its_path_and_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = StateDir::new(dir.path().to_owned());
+        state.save(&membership()).unwrap();
+        let good = fs::read_to_string(state.file()).unwrap();
+        let cut = &good[..good.len() / 2];
+        let newer = good.replace("\"format\": 1", "\"format\": 2");
+        for bytes in ["", "{}", "\u{0}\u{0}", cut, newer.as_str(), &good.replace("manager\"", "boss\"")] {
+            fs::write(state.file(), bytes).unwrap();
+            let error = state.load().unwrap_err();
+            assert!(matches!(error, DaemonError::Corrupt { .. }), "{error}");
+            assert!(error.to_string().contains("node.json"), "{error}");
+            assert_eq!(fs::read_to_string(state.file()).unwrap(), bytes);
+        }
+        fs::write(state.file(), [0xff, 0xfe]).unwrap();
+        assert!(matches!(state.load(), Err(DaemonError::Corrupt { .. })));
+    }
+}
