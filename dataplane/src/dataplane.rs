@@ -121,7 +121,7 @@ impl Dataplane {
 
     /// Virtual addresses and published ports as last applied, with their backends.
     pub async fn vips(&self) -> Vec<VipView> {
-        self.node.lock().await.desired.as_ref().map(view::vips).unwrap_or_default()
+        self.node.lock().await.desired.as_deref().map(view::vips).unwrap_or_default()
     }
 
     /// Flows as they are made and closed, from now on.

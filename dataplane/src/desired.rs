@@ -1,5 +1,14 @@
 //! What a node's network should be. The agent writes it from its assignments, `meshd dataplane apply` and
 //! the tests read it from a file; the planner compares it with what is there.
+//!
+//! As a file it is JSON, `dataplane/src/plan/golden/web.json` for one: a service of two tasks, one of them on
+//! this node, behind a virtual address and a published port.
+//!
+//! ```
+//! let text = include_str!("plan/golden/web.json");
+//! let state: mesh_dataplane::desired::DesiredState = serde_json::from_str(text).expect("reads");
+//! assert!(mesh_dataplane::check::check(&state).is_ok());
+//! ```
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};

@@ -36,7 +36,7 @@ pub struct Node {
     pub(crate) devices: Devices,
     pub(crate) programs: Programs,
     pub(crate) maps: Maps,
-    pub(crate) desired: Option<DesiredState>,
+    pub(crate) desired: Option<Arc<DesiredState>>,
     pub(crate) services: watch::Sender<Arc<ServiceNumbers>>,
     /// Attached programs; also known where devices are not.
     pub(crate) attached: BTreeSet<Attachment>,
@@ -54,7 +54,7 @@ impl Node {
     pub async fn apply(&mut self, state: DesiredState) -> Result<Report, ApplyErrors> {
         crate::check::check(&state)?;
         self.services.send_replace(Arc::new(ServiceNumbers::of(&state)));
-        self.desired = Some(state);
+        self.desired = Some(Arc::new(state));
         self.reconcile().await
     }
 

@@ -8,6 +8,7 @@ use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use aya::maps::{Map, MapData};
 use ipnet::IpNet;
 use mesh_dataplane::desired::{
     DesiredState, Endpoint, EndpointId, IngressReply, LocalEndpoint, LocalNode, Location, Network, Protocol,
@@ -35,11 +36,16 @@ pub const TARGET: u16 = 80;
 /// A folder of this test alone, with whatever is mounted and bound below it.
 struct Folder(PathBuf);
 
+const FOLDER: &str = "mesh-dataplane-test-";
+
 impl Folder {
     fn new() -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let path = PathBuf::from(format!("/run/mesh-dataplane-test-{}-{number}", std::process::id()));
+        if number == 0 {
+            remove_leftovers();
+        }
+        let path = PathBuf::from(format!("/run/{FOLDER}{}-{number}", std::process::id()));
         std::fs::create_dir_all(&path).unwrap();
         Self(path)
     }
@@ -63,6 +69,18 @@ impl Drop for Folder {
     }
 }
 
+/// Folders of test processes that were killed.
+fn remove_leftovers() {
+    for entry in std::fs::read_dir("/run").unwrap().flatten() {
+        let name = entry.file_name();
+        let rest = name.to_str().and_then(|name| name.strip_prefix(FOLDER));
+        let process = rest.and_then(|rest| rest.split('-').next());
+        if process.is_some_and(|process| !Path::new("/proc").join(process).exists()) {
+            drop(Folder(entry.path()));
+        }
+    }
+}
+
 /// One node.
 pub struct Node {
     pub netns: Netns,
@@ -73,6 +91,12 @@ pub struct Node {
 }
 
 impl Node {
+    /// An open handle of a pinned map.
+    pub fn map(&self, name: &str) -> Map {
+        let path = self.run_dir.join(format!("bpf/v{}/maps/{name}", mesh_abi::SCHEMA_VERSION));
+        Map::from_map_data(MapData::from_pin(path).unwrap()).unwrap()
+    }
+
     pub fn dataplane(&self) -> &Dataplane {
         self.dataplane.as_ref().unwrap()
     }
