@@ -59,7 +59,7 @@ reasons! {
     30 UnknownPublished "unknown-published" "A request for a port that this node does not know as published.",
     31 TooBig "too-big" "Larger than the tunnel takes, and not to be fragmented.",
     32 Protocol "protocol" "A protocol that services do not carry.",
-    33 Helper "helper" "The kernel refused to change the packet.",
+    33 Helper "helper" "The kernel could not read or change the packet as asked, so no answer or rewriting was possible.",
     34 NotConfigured "not-configured" "A program runs before the node's configuration was written.",
     35 FabricCut "fabric-cut" "The lab cut this way.",
     36 FabricLoss "fabric-loss" "The lab loses some packets on this way.",

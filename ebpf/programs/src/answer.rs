@@ -37,19 +37,24 @@ pub fn echo(packet: &mut Packet) -> Result<(), DropReason> {
 /// `speaker` as the source of ICMP errors. Gives whether there is a packet to send.
 #[inline(never)]
 pub fn refuse(packet: &mut Packet, refusal: &Refusal, speaker: Be32) -> bool {
-    count_drop(refusal.reason);
+    let value = refusal.value;
     let made = match refusal.answer {
-        Answer::Silence => false,
-        _ if !deserves(packet) => false,
-        Answer::Reset if packet.protocol == TCP => reset(packet).is_ok(),
-        Answer::Reset => error(packet, speaker, PORT, 0).is_ok(),
-        Answer::Unreachable => error(packet, speaker, refusal.value as u8, 0).is_ok(),
-        Answer::TooBig => error(packet, speaker, TOO_BIG, refusal.value.min(0xffff) as u16).is_ok(),
+        _ if !deserves(packet) => Err(refusal.reason),
+        Answer::Silence => Err(refusal.reason),
+        Answer::Reset if packet.protocol == TCP => reset(packet),
+        Answer::Reset => error(packet, speaker, PORT, 0),
+        Answer::Unreachable => error(packet, speaker, value as u8, 0),
+        Answer::TooBig => error(packet, speaker, TOO_BIG, value.min(0xffff) as u16),
     };
-    if made {
+    if made == Err(DropReason::Helper) {
+        count_drop(DropReason::Helper);
+    } else {
+        count_drop(refusal.reason);
+    }
+    if made.is_ok() {
         count(packet.skb, Path::Refused);
     }
-    made
+    made.is_ok()
 }
 
 /// Errors are not answered, nor are resets and later fragments (RFC 1122 section 3.2.2, RFC 9293 3.5.2).
@@ -94,7 +99,7 @@ fn reset(packet: &mut Packet) -> Result<(), DropReason> {
 /// Turns a packet into an ICMP error about it.
 #[inline(never)]
 fn error(packet: &mut Packet, speaker: Be32, code: u8, mtu: u16) -> Result<(), DropReason> {
-    let quote: [u8; QUOTE] = packet.skb.load(ETH_LEN).ok_or(DropReason::BadLength)?;
+    let quote: [u8; QUOTE] = packet.skb.load(ETH_LEN).ok_or(DropReason::Helper)?;
     turn(packet);
     packet.src = speaker;
     packet.skb.resize(ETH_LEN + IP_LEN + 8 + QUOTE as u32)?;
