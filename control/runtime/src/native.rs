@@ -1,6 +1,6 @@
 //! The native runtime: each task a process of this host in namespaces and a cgroup of its own.
 //!
-//! What is known of a task is on disk ([`crate::state`]) before anything is done, so a daemon that is killed
+//! What is known of a task is on disk (module `state`) before anything is done, so a daemon that is killed
 //! at any moment finds it again; what it finds half-made it removes. A task's shim ([`crate::shim`]) is its
 //! parent; the daemon waits for the shim by a pidfd, its own child or not, and never polls.
 

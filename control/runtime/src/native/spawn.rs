@@ -2,6 +2,7 @@
 
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
@@ -9,6 +10,9 @@ use super::ExecStdio;
 use crate::error::RuntimeError;
 use crate::process::{self, ProcessMark};
 use crate::state::{StartReport, TaskDir};
+
+/// What process lists call the re-executions; `/proc/self/exe` would tell nothing.
+const NAME: &str = "meshd";
 
 /// A shim that runs.
 #[derive(Debug)]
@@ -34,7 +38,7 @@ pub fn shim(exe: &Path, dir: &TaskDir) -> Result<Started, RuntimeError> {
     let log = dir.file("shim.log");
     let stderr = std::fs::File::create(&log).map_err(RuntimeError::io("make", &log))?;
     let mut command = Command::new(exe);
-    command.args(["shim", "run"]).arg(dir.path()).env_clear().current_dir("/");
+    command.arg0(NAME).args(["shim", "run"]).arg(dir.path()).env_clear().current_dir("/");
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(stderr);
     let mut child = command.spawn().map_err(RuntimeError::io("run", exe))?;
     // Not reaped yet, so the id is the child's even if it has ended.
@@ -43,7 +47,10 @@ pub fn shim(exe: &Path, dir: &TaskDir) -> Result<Started, RuntimeError> {
         Ok((init, mark)) => Ok(Started { init, shim: Shim { mark, pidfd } }),
         Err(reason) => {
             child.wait().map_err(RuntimeError::io("wait for", exe))?;
-            dir.forget_start()?;
+            // Not what another shim holds: one whose daemon ended before it could be told of it.
+            if dir.shim()?.is_some_and(|shim| shim.pid == child.id()) {
+                dir.forget_start()?;
+            }
             let said = std::fs::read_to_string(&log).unwrap_or_default();
             let reason = if reason.is_empty() { format!("the shim failed: {}", said.trim()) } else { reason };
             Err(RuntimeError::Start { reason })
@@ -69,9 +76,15 @@ fn report(child: &mut Child) -> io::Result<Result<(ProcessMark, ProcessMark), St
 /// Runs a command in the task of this directory.
 pub async fn exec(exe: &Path, dir: &TaskDir, argv: &[String], stdio: ExecStdio) -> Result<i32, RuntimeError> {
     let mut command = tokio::process::Command::new(exe);
-    command.args(["shim", "exec"]).arg(dir.path()).arg("--").args(argv).env_clear().current_dir("/");
+    command
+        .arg0(NAME)
+        .args(["shim", "exec"])
+        .arg(dir.path())
+        .arg("--")
+        .args(argv)
+        .env_clear()
+        .current_dir("/");
     command.stdin(stdio.stdin).stdout(stdio.stdout).stderr(stdio.stderr).kill_on_drop(true);
     let status = command.status().await.map_err(RuntimeError::io("run", exe))?;
-    let signal = std::os::unix::process::ExitStatusExt::signal(&status);
-    Ok(status.code().or_else(|| signal.map(|signal| 128 + signal)).unwrap_or(-1))
+    Ok(status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(-1))
 }

@@ -161,6 +161,30 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_is_denied_fails_and_the_rest_works() {
+        use nix::errno::Errno;
+        use nix::sched::{CloneFlags, unshare};
+        use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
+
+        // A filter is for the thread that sets it and those it makes.
+        let filtered = std::thread::spawn(|| {
+            nix::sys::prctl::set_no_new_privs().expect("no_new_privs");
+            install().expect("install");
+            assert_eq!(unshare(CloneFlags::CLONE_NEWUTS), Err(Errno::EPERM));
+            assert_eq!(unshare(CloneFlags::CLONE_NEWUSER), Err(Errno::EPERM));
+            assert_eq!(nix::mount::umount("/proc"), Err(Errno::EPERM));
+            let open = |family| socket(family, SockType::Stream, SockFlag::empty(), None).err();
+            assert_eq!(open(AddressFamily::Vsock), Some(Errno::EPERM));
+            assert_eq!(open(AddressFamily::Inet), None);
+            let output =
+                std::process::Command::new("/bin/echo").arg("threads, forks").output().expect("fork");
+            assert!(output.status.success());
+            std::thread::spawn(|| std::fs::read("/proc/self/stat").is_ok()).join().expect("a thread")
+        });
+        assert!(filtered.join().expect("joined"));
+    }
+
+    #[test]
     fn the_filters_fit_into_the_kernels_limit() {
         let filters = filters().expect("build");
         assert_eq!(filters.len(), if cfg!(target_arch = "x86_64") { 3 } else { 2 });

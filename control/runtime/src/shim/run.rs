@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, unshare};
+use nix::sys::prctl::set_name;
 use nix::sys::signal::Signal;
 use nix::unistd::{ForkResult, Pid, dup2_stderr, dup2_stdin, dup2_stdout, pipe2, setsid};
 use rustix::process::{WaitOptions, waitpid};
@@ -74,6 +75,7 @@ fn detach() -> Result<ProcessMark, StartError> {
     sys::set_signals([Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGPIPE], true)
         .map_err(step("ignore signals"))?;
     setsid().map_err(step("begin a session"))?;
+    set_name(c"mesh-shim").map_err(step("set its name"))?;
     ProcessMark::current().map_err(step("read its own start time"))
 }
 
@@ -92,6 +94,11 @@ fn start(dir: &TaskDir, shim: ProcessMark) -> Result<Task, StartError> {
         io::ErrorKind::AlreadyExists => StartError::StartedBefore,
         _ => step("claim the task")(error),
     })?;
+    // A daemon that removes the task takes its record away before it looks for a shim: either it sees the
+    // claim, or this does not see the record.
+    if dir.record()?.is_none() {
+        return Err(StartError::NoRecord(dir.path().to_owned()));
+    }
     cgroup::join_or_make(&record.shim_cgroup)?;
     let pipe = || pipe2(OFlag::O_CLOEXEC).map_err(step("make a pipe"));
     let ((stdout, out), (stderr, err)) = (pipe()?, pipe()?);

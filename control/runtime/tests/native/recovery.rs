@@ -2,7 +2,8 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use mesh_runtime::error::RuntimeError;
 use mesh_runtime::native::NativeRuntime;
@@ -169,5 +170,37 @@ fn a_namespace_whose_mount_is_gone_is_mounted_again() {
         assert_eq!(fs::metadata(&prepared.netns).expect("namespace").ino(), before, "the same namespace");
         second.remove(&launch.id).await.expect("remove");
         assert_eq!(node.traces(launch.id), Vec::<String>::new());
+    });
+}
+
+#[test]
+fn a_daemon_that_is_killed_at_any_moment_leaves_what_the_next_one_can_use() {
+    on_node(async |node| {
+        let mut launches: Vec<_> = (30..34).map(launch).collect();
+        for launch in &mut launches {
+            launch.stop_grace_period = Duration::from_millis(3);
+        }
+        let argument = serde_json::to_string(&launches).expect("JSON");
+        for round in 0..40u64 {
+            let mut daemon = Command::new(&node.config.exe);
+            let daemon = daemon.arg("churn").args([&node.dir]).args([&node.config.cgroup_prefix, &argument]);
+            let mut daemon = daemon.stderr(Stdio::piped()).spawn().expect("spawn");
+            // Not a wait for anything: the moment of death, another one in each round.
+            std::thread::sleep(Duration::from_micros(10_000 + round * 1_370));
+            daemon.kill().expect("kill");
+            let output = daemon.wait_with_output().expect("wait");
+            assert_eq!(output.status.code(), None, "{}", String::from_utf8_lossy(&output.stderr));
+        }
+        let last = node.open().await;
+        for found in last.adopt().await {
+            let ended = last.stop(&found.launch.id).await.expect("stop");
+            assert_eq!(ended.is_none(), found.state == RunState::Prepared, "{found:?} ended with {ended:?}");
+            last.remove(&found.launch.id).await.expect("remove");
+        }
+        for launch in &launches {
+            assert_eq!(node.traces(launch.id), Vec::<String>::new());
+        }
+        // A shim whose daemon was killed right after it made it finds nothing to do and goes.
+        node.wait_nobody();
     });
 }

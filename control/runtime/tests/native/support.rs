@@ -2,7 +2,7 @@
 //! so that nothing of it can reach the machine. Everything is removed at the end, also of a failed test.
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{Read, Seek, Write};
 use std::net::TcpStream;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -87,14 +87,19 @@ fn remove_cgroup(path: &Path) {
 }
 
 fn wait_unpopulated(group: &Path) {
-    let Ok(file) = fs::File::open(group.join("cgroup.events")) else { return };
-    let populated =
-        || fs::read_to_string(group.join("cgroup.events")).is_ok_and(|text| text.contains("populated 1"));
-    while populated() {
-        let mut wait = [PollFd::new(file.as_fd(), PollFlags::POLLPRI)];
-        if poll(&mut wait, PollTimeout::from(100u8)).is_err() {
+    let Ok(mut events) = fs::File::open(group.join("cgroup.events")) else { return };
+    loop {
+        // Read from the polled file itself: that takes the mark of the last change away.
+        let mut text = String::new();
+        if events.rewind().and_then(|()| events.read_to_string(&mut text)).is_err() {
             return;
         }
+        if text.contains("populated 0") {
+            return;
+        }
+        let limit = PollTimeout::try_from(LIMIT).expect("timeout");
+        let changed = poll(&mut [PollFd::new(events.as_fd(), PollFlags::POLLPRI)], limit);
+        assert_ne!(changed, Ok(0), "every process of {} ends", group.display());
     }
 }
 
@@ -108,6 +113,13 @@ pub fn cgroup_mounts() -> Vec<PathBuf> {
 impl Node {
     pub async fn open(&self) -> NativeRuntime {
         NativeRuntime::open(self.config.clone()).await.expect("open")
+    }
+
+    /// Waits until no process of this node is left.
+    pub fn wait_nobody(&self) {
+        for mount in cgroup_mounts() {
+            wait_unpopulated(&mount.join(&self.config.cgroup_prefix));
+        }
     }
 
     /// State files of a task.
