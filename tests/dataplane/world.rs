@@ -135,6 +135,7 @@ pub struct Task {
     pub address: Ipv4Addr,
     pub netns: Netns,
     path: PathBuf,
+    ifname: &'static str,
 }
 
 /// All of it.
@@ -213,7 +214,15 @@ impl World {
     pub fn add_task(&mut self, id: EndpointId, node: usize, vni: Vni, address: Ipv4Addr) {
         let path = self.folder.0.join(format!("task-{id}"));
         let netns = Netns::create(&path).unwrap();
-        self.tasks.push(Task { id, node, vni, address, netns, path });
+        self.tasks.push(Task { id, node, vni, address, netns, path, ifname: "eth0" });
+    }
+
+    /// Gives the task of endpoint `of` a second interface, `eth1`.
+    pub fn add_interface(&mut self, id: EndpointId, of: EndpointId, vni: Vni, address: Ipv4Addr) {
+        let Task { node, netns, path, .. } = self.task(of);
+        let task =
+            Task { id, node: *node, vni, address, netns: netns.clone(), path: path.clone(), ifname: "eth1" };
+        self.tasks.push(task);
     }
 
     pub fn task(&self, id: EndpointId) -> &Task {
@@ -243,9 +252,9 @@ impl World {
         let location = if task.node == node {
             Location::Local(LocalEndpoint {
                 netns: task.path.clone(),
-                ifname: "eth0".to_owned(),
-                default_route: true,
-                dns_client: Some(dns_client(task.id)),
+                ifname: task.ifname.to_owned(),
+                default_route: task.ifname == "eth0",
+                dns_client: (task.ifname == "eth0").then(|| dns_client(task.id)),
             })
         } else {
             Location::Remote(self.nodes[task.node].address.into())
