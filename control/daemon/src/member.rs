@@ -110,6 +110,13 @@ impl Member {
         manager: Option<ManagerStart>,
     ) -> Result<Self, DaemonError> {
         let identity = state.identity().load_node()?;
+        // Managers and session first: a restarted node is missed after three heartbeats, and all that follows
+        // takes its time.
+        let raft = manager.as_ref().map(|manager| manager.raft.clone());
+        let manager = manager.map(|start| start_manager(start, state, &membership, &identity)).transpose()?;
+        let (agent, inbox) = worker::ways();
+        let (managers, session_state, session, stop_session) = hold_session(&membership, &identity, &agent)?;
+        tokio::spawn(remember_managers(state.clone(), membership.clone(), managers.clone()));
         let dataplane = Dataplane::open(dataplane_config(config))
             .await
             .map_err(|error| DaemonError::part("dataplane", &error))?;
@@ -121,11 +128,7 @@ impl Member {
         let facts = node_facts(config, &membership).await;
         let file = SavedFile::new(state.view());
         let (stop_agent, agent_stops) = watch::channel(false);
-        let agent = worker::start(facts, runtime, network.clone(), file, agent_stops).await?;
-        let raft = manager.as_ref().map(|manager| manager.raft.clone());
-        let manager = manager.map(|start| start_manager(start, state, &membership, &identity)).transpose()?;
-        let (managers, session_state, session, stop_session) = hold_session(&membership, &identity, &agent)?;
-        tokio::spawn(remember_managers(state.clone(), membership.clone(), managers.clone()));
+        worker::start(facts, runtime, network.clone(), file, inbox, agent_stops).await?;
         let running = Running { manager, session, stop_session, stop_agent };
         Ok(Self {
             membership: Mutex::new(membership),

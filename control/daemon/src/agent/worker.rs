@@ -100,7 +100,8 @@ pub struct Worker<R> {
     operations: Vec<(TaskId, Operation)>,
 }
 
-/// Handles on a running agent.
+/// The ways to and from an agent. They are there before the agent is, so that a session can be held while it
+/// comes up: what the managers tell meanwhile waits in the inbox.
 #[derive(Debug, Clone)]
 pub struct AgentHandle {
     /// Where to put what happens.
@@ -111,6 +112,22 @@ pub struct AgentHandle {
     pub state: watch::Receiver<AgentState>,
 }
 
+/// The agent's end of those ways.
+#[derive(Debug)]
+pub struct Inbox {
+    handle: AgentHandle,
+    events: mpsc::UnboundedReceiver<Event>,
+    state: watch::Sender<AgentState>,
+}
+
+/// Makes the ways to and from an agent.
+pub fn ways() -> (AgentHandle, Inbox) {
+    let (sender, events) = mpsc::unbounded_channel();
+    let (state, state_of) = watch::channel(AgentState::default());
+    let handle = AgentHandle { events: sender, outbox: Outbox::default(), state: state_of };
+    (handle.clone(), Inbox { handle, events, state })
+}
+
 /// Starts an agent: reads what it knew, takes over the tasks that are there, and serves on. The agent ends
 /// when `stop` says so; tasks and network stay.
 pub async fn start<R: TaskRuntime, N: NodeNetwork>(
@@ -118,22 +135,21 @@ pub async fn start<R: TaskRuntime, N: NodeNetwork>(
     runtime: R,
     network: N,
     file: SavedFile,
-    mut stop: Stop,
-) -> Result<AgentHandle, DaemonError> {
+    inbox: Inbox,
+    stop: Stop,
+) -> Result<(), DaemonError> {
     let saved = file.load()?;
-    let mut happenings = runtime.events();
+    let happenings = runtime.events();
     let found = runtime.adopt().await;
-    let (events, mut inbox) = mpsc::unbounded_channel();
+    let Inbox { handle, events, state } = inbox;
     let (views, placed) = watch::channel(placing::Numbered::default());
-    let (state, state_of) = watch::channel(AgentState::default());
-    let outbox = Outbox::default();
-    let handle = AgentHandle { events: events.clone(), outbox: outbox.clone(), state: state_of };
+    tokio::spawn(placing::run(network, placed, handle.events.clone(), stop.clone()));
     let mut worker = Worker {
         node,
         runtime,
         file,
-        outbox,
-        events: events.clone(),
+        outbox: handle.outbox,
+        events: handle.events,
         views,
         state,
         set: AssignmentSet::default(),
@@ -146,26 +162,33 @@ pub async fn start<R: TaskRuntime, N: NodeNetwork>(
         operations: Vec::new(),
     };
     worker.adopt(saved, found);
-    tokio::spawn(placing::run(network, placed, events, stop.clone()));
-    tokio::spawn(async move {
-        worker.act().await;
-        loop {
-            let event = tokio::select! {
-                () = raised(&mut stop) => return,
-                Some(event) = inbox.recv() => event,
-                Some(event) = happenings.recv() => Event::Runtime(event),
-            };
-            worker.take_in(event);
-            while let Ok(event) = inbox.try_recv() {
-                worker.take_in(event);
-            }
-            worker.act().await;
-        }
-    });
-    Ok(handle)
+    tokio::spawn(worker.run(events, happenings, stop));
+    Ok(())
 }
 
 impl<R: TaskRuntime> Worker<R> {
+    async fn run(
+        mut self,
+        mut events: mpsc::UnboundedReceiver<Event>,
+        mut happenings: mpsc::Receiver<RuntimeEvent>,
+        mut stop: Stop,
+    ) {
+        self.act().await;
+        loop {
+            let event = tokio::select! {
+                () = raised(&mut stop) => return,
+                Some(event) = events.recv() => event,
+                Some(event) = happenings.recv() => Event::Runtime(event),
+                else => return,
+            };
+            self.take_in(event);
+            while let Ok(event) = events.try_recv() {
+                self.take_in(event);
+            }
+            self.act().await;
+        }
+    }
+
     /// Takes over from an earlier daemon. What the runtime has and nobody knows of is left alone until the
     /// managers tell what this node should have.
     fn adopt(&mut self, saved: Saved, found: Vec<Found>) {
