@@ -48,7 +48,7 @@ impl HostError {
     }
 }
 
-/// Refuses kernels older than [`OLDEST_KERNEL`].
+/// Refuses kernels older than 6.6, in one line.
 pub fn check_kernel() -> Result<(), HostError> {
     let name = uname().map_err(|errno| HostError::File {
         action: "read",

@@ -9,12 +9,13 @@
 mod links;
 mod service;
 mod tables;
+mod text;
+mod wanted;
 
 #[cfg(test)]
 mod golden;
 
 pub use links::{Attachment, EndpointLink, Hook, LinkOperation, Links, Overlay, finish, prepare};
 pub use service::ServiceNumbers;
-pub use tables::{
-    DesiredTables, Facts, FrontendKey, Key, NoRoom, Placed, TableOperation, Tables, Uplink, Value, tables,
-};
+pub use tables::{FrontendKey, Key, NoRoom, Placed, TableOperation, Tables, Value, tables};
+pub use wanted::{DesiredTables, Facts, Uplink};

@@ -64,6 +64,21 @@ async fn connections_live_through_a_restart_and_new_ones_fail_never() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_device_that_went_while_no_daemon_ran_is_made_anew() {
+    let mut world = World::with_service(2, 2).await;
+    tcp_server(&world.task(2).netns, TARGET, "2");
+    world.nodes[0].dataplane = None;
+    let netlink = Netlink::open(&world.nodes[0].netns).unwrap();
+    netlink.delete_link("mv1").await.unwrap();
+    world.nodes[0].open().await;
+    let report = world.nodes[0].dataplane().apply(world.state(0)).await.unwrap();
+    let added = report.devices.iter().filter(|step| step.starts_with("add")).count();
+    assert_eq!(added, 1, "{report:?}");
+    assert!(tcp(&world.task(1).netns, (world.task(2).address, TARGET)).is_ok());
+    assert!(world.nodes[0].dataplane().apply(world.state(0)).await.unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_somebody_altered_is_healed_and_counted() {
     let world = World::with_service(2, 2).await;
     let node = &world.nodes[0];

@@ -4,20 +4,15 @@
 //! set lies in the array, and the turn it takes, are found here and kept as long as they are good.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 use std::time::Instant;
 
+use mesh_abi::Be16;
 use mesh_abi::map::TURNS_LEN;
-use mesh_abi::net::{DnsClient, Endpoint, Frontend, Local, NodeConfig, Peer, REPLY_DIRECT, TaskPort};
-use mesh_abi::{Be16, Be32};
+use mesh_abi::net::{DnsClient, Endpoint, Frontend, Local, NodeConfig, Peer, TaskPort};
 
-use super::service::ServiceNumbers;
-use crate::desired::{
-    self, DesiredState, EndpointId, IngressReply, LocalEndpoint, Location, Network, Protocol, Vni,
-};
-use crate::mtu::overlay_mtu;
-use crate::name;
+use super::wanted::{Balanced, DesiredTables};
+use crate::desired::{EndpointId, Protocol, Vni};
 use crate::slices::{Full, Slice, Slices};
 
 /// Key of an entry in one of the plain maps, in the order in which they are written.
@@ -65,17 +60,6 @@ pub enum FrontendKey {
     Published(Ipv4Addr, u16, Protocol),
 }
 
-/// Who takes new flows of a frontend.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Balanced {
-    /// Number of the service.
-    pub service: u32,
-    /// Port of the backends, for published ports; 0 otherwise.
-    pub target: u16,
-    /// The backends, in the order of their turns.
-    pub backends: Vec<EndpointId>,
-}
-
 /// A frontend as the kernel has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Placed {
@@ -105,150 +89,6 @@ pub struct Tables {
     pub entries: BTreeMap<Key, Value>,
     /// Frontends.
     pub frontends: BTreeMap<FrontendKey, Placed>,
-}
-
-/// What the maps should hold.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct DesiredTables {
-    /// Entries of the plain maps.
-    pub entries: BTreeMap<Key, Value>,
-    /// Frontends.
-    pub frontends: BTreeMap<FrontendKey, Balanced>,
-}
-
-/// An uplink as it is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Uplink {
-    /// Its number.
-    pub ifindex: u32,
-    /// Its link-layer address.
-    pub mac: [u8; 6],
-    /// Largest IP packet.
-    pub mtu: u16,
-    /// Its IPv4 addresses.
-    pub addresses: BTreeSet<Ipv4Addr>,
-}
-
-/// What only the node can tell.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Facts {
-    /// Uplinks by name.
-    pub uplinks: BTreeMap<String, Uplink>,
-    /// Numbers of devices by name.
-    pub numbers: BTreeMap<String, u32>,
-}
-
-impl Facts {
-    fn number(&self, device: &str) -> u32 {
-        self.numbers.get(device).copied().unwrap_or(0)
-    }
-
-    /// The uplink that holds an address.
-    pub fn uplink_of(&self, address: Ipv4Addr) -> Option<&Uplink> {
-        self.uplinks.values().find(|uplink| uplink.addresses.contains(&address))
-    }
-}
-
-impl DesiredTables {
-    /// What the maps should hold on a node with these devices. A local endpoint without a device is left out,
-    /// everywhere, so that nothing is sent to it.
-    pub fn new(state: &DesiredState, facts: &Facts, services: &ServiceNumbers) -> Self {
-        let mut tables = Self::default();
-        tables.node(state, facts);
-        for (id, endpoint) in &state.endpoints {
-            tables.endpoint(state, facts, *id, endpoint);
-        }
-        for vip in &state.vips {
-            let IpAddr::V4(address) = vip.address else { continue };
-            let balanced = tables.balanced(&vip.backends, services.number(&vip.service), 0);
-            tables.frontends.insert(FrontendKey::Vip(vip.vni, address), balanced);
-        }
-        let addresses: BTreeSet<Ipv4Addr> =
-            facts.uplinks.values().flat_map(|uplink| uplink.addresses.iter().copied()).collect();
-        for port in &state.published {
-            let balanced = tables.balanced(&port.backends, services.number(&port.service), port.target.get());
-            for address in &addresses {
-                let key = FrontendKey::Published(*address, port.published.get(), port.protocol);
-                tables.frontends.insert(key, balanced.clone());
-            }
-        }
-        tables
-    }
-
-    fn node(&mut self, state: &DesiredState, facts: &Facts) {
-        let IpAddr::V4(data_path_addr) = state.node.data_path_addr else { return };
-        let uplink = facts.uplink_of(data_path_addr);
-        let config = NodeConfig {
-            data_path_addr: data_path_addr.into(),
-            vxlan_ifindex: facts.number(name::OVERLAY),
-            dns_ifindex: facts.number(name::DNS),
-            uplink_ifindex: uplink.map_or(0, |uplink| uplink.ifindex),
-            tunnel_mtu: uplink.map_or(0, |uplink| overlay_mtu(uplink.mtu)).into(),
-            flags: if state.node.ingress_reply == IngressReply::Direct { REPLY_DIRECT } else { 0 },
-        };
-        self.entries.insert(Key::Config, Value::Config(config));
-        for peer in &state.peers {
-            if let IpAddr::V4(peer) = peer {
-                self.entries.insert(Key::Peer(*peer), Value::Peer(Peer::default()));
-            }
-        }
-        for uplink in facts.uplinks.values() {
-            for address in &uplink.addresses {
-                let local = Local { ifindex: uplink.ifindex, mac: uplink.mac, reserved: [0; 2] };
-                self.entries.insert(Key::Local(*address), Value::Local(local));
-            }
-        }
-    }
-
-    fn endpoint(
-        &mut self,
-        state: &DesiredState,
-        facts: &Facts,
-        id: EndpointId,
-        endpoint: &desired::Endpoint,
-    ) {
-        let IpAddr::V4(address) = endpoint.address else { return };
-        let mut place =
-            Endpoint { id, vni: endpoint.vni, address: address.into(), ifindex: 0, node: Be32::ZERO };
-        match &endpoint.location {
-            Location::Remote(IpAddr::V4(node)) => place.node = (*node).into(),
-            Location::Remote(IpAddr::V6(_)) => return,
-            Location::Local(local) => {
-                let Some(network) = state.networks.get(&endpoint.vni) else { return };
-                place.ifindex = facts.number(&name::host_side(id));
-                if place.ifindex == 0 {
-                    return;
-                }
-                self.port(&place, local, network);
-            }
-        }
-        self.entries.insert(Key::Endpoint(endpoint.vni, address), Value::Endpoint(place));
-        self.entries.insert(Key::Backend(id), Value::Endpoint(place));
-    }
-
-    fn port(&mut self, place: &Endpoint, local: &LocalEndpoint, network: &Network) {
-        let IpAddr::V4(gateway) = network.gateway else { return };
-        let IpAddr::V4(mask) = network.subnet.netmask() else { return };
-        let port = TaskPort {
-            vni: place.vni,
-            address: place.address,
-            gateway: gateway.into(),
-            mask: mask.into(),
-            dns_client: local.dns_client.map_or(Be32::ZERO, Be32::from),
-            endpoint: place.id,
-            mtu: network.mtu.into(),
-        };
-        self.entries.insert(Key::Port(place.ifindex), Value::Port(port));
-        if let Some(client) = local.dns_client {
-            let asks = DnsClient { ifindex: place.ifindex, address: place.address };
-            self.entries.insert(Key::DnsClient(client), Value::DnsClient(asks));
-        }
-    }
-
-    fn balanced(&self, backends: &BTreeSet<EndpointId>, service: u32, target: u16) -> Balanced {
-        let known = |id: &&EndpointId| self.entries.contains_key(&Key::Backend(**id));
-        Balanced { service, target, backends: backends.iter().filter(known).copied().collect() }
-    }
 }
 
 /// One step on the maps.
@@ -375,76 +215,5 @@ impl Tables {
     /// Slices in use.
     pub fn slices(&self) -> impl Iterator<Item = Slice> + '_ {
         self.frontends.values().map(Placed::slice)
-    }
-}
-
-impl fmt::Display for Key {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Config => f.write_str("config"),
-            Self::Peer(address) => write!(f, "peer {address}"),
-            Self::Port(ifindex) => write!(f, "port {ifindex}"),
-            Self::Endpoint(vni, address) => write!(f, "endpoint {vni}/{address}"),
-            Self::Backend(id) => write!(f, "backend {id}"),
-            Self::Local(address) => write!(f, "local {address}"),
-            Self::DnsClient(address) => write!(f, "dns-client {address}"),
-        }
-    }
-}
-
-impl fmt::Display for Value {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Config(config) => write!(
-                f,
-                "{:?} vxlan {} dns {} uplink {} mtu {} flags {}",
-                config.data_path_addr,
-                config.vxlan_ifindex,
-                config.dns_ifindex,
-                config.uplink_ifindex,
-                config.tunnel_mtu,
-                config.flags
-            ),
-            Self::Peer(peer) => write!(f, "mtu {}", peer.tunnel_mtu),
-            Self::Port(port) => write!(
-                f,
-                "{}/{:?} id {} gateway {:?} mask {:?} dns {:?} mtu {}",
-                port.vni, port.address, port.endpoint, port.gateway, port.mask, port.dns_client, port.mtu
-            ),
-            Self::Endpoint(at) if at.ifindex != 0 => {
-                write!(f, "{}/{:?} id {} at port {}", at.vni, at.address, at.id, at.ifindex)
-            }
-            Self::Endpoint(at) => {
-                write!(f, "{}/{:?} id {} at node {:?}", at.vni, at.address, at.id, at.node)
-            }
-            Self::Local(local) => write!(f, "uplink {}", local.ifindex),
-            Self::DnsClient(client) => write!(f, "port {} address {:?}", client.ifindex, client.address),
-        }
-    }
-}
-
-impl fmt::Display for FrontendKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Vip(vni, address) => write!(f, "vip {vni}/{address}"),
-            Self::Published(address, port, Protocol::Tcp) => write!(f, "published {address}:{port}/tcp"),
-            Self::Published(address, port, Protocol::Udp) => write!(f, "published {address}:{port}/udp"),
-        }
-    }
-}
-
-impl fmt::Display for TableOperation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Put(key, value) => write!(f, "put {key} = {value}"),
-            Self::PutFrontend(key, placed) => {
-                let entry = &placed.entry;
-                write!(f, "put {key} = slice {}+{} turn {}", entry.offset, entry.count, entry.turn)?;
-                write!(f, " generation {} backends {:?}", entry.generation, placed.backends)?;
-                if entry.target == Be16::ZERO { Ok(()) } else { write!(f, " target {:?}", entry.target) }
-            }
-            Self::DeleteFrontend(key) => write!(f, "delete {key}"),
-            Self::Delete(key) => write!(f, "delete {key}"),
-        }
     }
 }
