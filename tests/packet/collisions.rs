@@ -97,7 +97,8 @@ fn one_client_port_to_two_nodes_with_one_backend() {
     assert_eq!(bytes, syn(&remapped, BOB_PORT).bytes());
     // Both connections live: each answer goes back the way its request came, to the client's one port.
     world.task(BOB_IF, &tcp(BOB_PORT, &remapped, ACK)).to_uplink(UPLINK, tcp("192.0.2.11:8080", CLIENT, ACK));
-    let answer = tcp("192.0.2.12:8080", CLIENT, ACK).smac(mac(NODE.parse().unwrap())).dmac(reply_mac(ip(PEER)));
+    let answer =
+        tcp("192.0.2.12:8080", CLIENT, ACK).smac(mac(NODE.parse().unwrap())).dmac(reply_mac(ip(PEER)));
     world.task(BOB_IF, &tcp(BOB_PORT, CLIENT, ACK)).to_tunnel(INGRESS_VNI, PEER, answer);
     // And so does the next segment of each.
     let next = tcp(CLIENT, "192.0.2.12:8080", ACK).dmac(request_mac(BOB));

@@ -7,9 +7,7 @@ use mesh_abi::tunnel::{INGRESS_VNI, request_mac};
 
 use crate::packet::{ACK, Packet, error, mac, tcp, udp};
 use crate::run::Context;
-use crate::world::{
-    ANN_IF, BLUE, BOB, BOB_IF, CLIENT, GATEWAY, NODE, PEER, RIA, UPLINK, VIP, World,
-};
+use crate::world::{ANN_IF, BLUE, BOB, BOB_IF, CLIENT, GATEWAY, NODE, PEER, RIA, UPLINK, VIP, World};
 
 const TCP: u8 = 6;
 const UDP: u8 = 17;

@@ -87,7 +87,9 @@ fn tunnelled_syn_offers_segments_that_fit() {
 fn segment_size_is_found_behind_other_options_and_at_odd_places() {
     let mut world = World::new();
     world.publish(8080, 80, TCP, &[RIA]);
-    for (port, before) in [(1, &[1, 1][..]), (2, &[1, 3, 3, 7]), (3, &[1]), (4, &[4, 2, 8, 10, 1, 2, 3, 4, 5, 6, 7, 8])] {
+    for (port, before) in
+        [(1, &[1, 1][..]), (2, &[1, 3, 3, 7]), (3, &[1]), (4, &[4, 2, 8, 10, 1, 2, 3, 4, 5, 6, 7, 8])]
+    {
         let from = format!("192.0.2.200:{port}");
         let options = |size: [u8; 2]| {
             let mut bytes = [before, &[2, 4], &size].concat();
@@ -104,7 +106,8 @@ fn segment_size_is_found_behind_other_options_and_at_odd_places() {
 fn segment_size_that_fits_and_odd_options_stay() {
     let mut world = World::new();
     world.publish(8080, 80, TCP, &[RIA]);
-    for (port, options) in [(1, [2, 4, 0x02, 0x18]), (2, [3, 0, 2, 4]), (3, [0, 2, 4, 9]), (4, [2, 3, 9, 9])] {
+    for (port, options) in [(1, [2, 4, 0x02, 0x18]), (2, [3, 0, 2, 4]), (3, [0, 2, 4, 9]), (4, [2, 3, 9, 9])]
+    {
         let sent = syn(&format!("192.0.2.200:{port}"), PUBLISHED).tcp_options(&options);
         world.uplink(&sent).to_tunnel(INGRESS_VNI, PEER, request(&sent, RIA));
     }

@@ -7,7 +7,9 @@ use mesh_abi::tunnel::{INGRESS_VNI, reply_mac, request_mac};
 use mesh_abi::{map, program};
 
 use crate::packet::{ACK, FIN, Packet, RST, SYN, mac, ping, syn, tcp, udp};
-use crate::world::{ANN_IF, BLUE, BOB, BOB_IF, CID_IF, NODE, PEER, PEER2, RED, RIA, UPLINK, VXLAN, World, ip, request_key};
+use crate::world::{
+    ANN_IF, BLUE, BOB, BOB_IF, CID_IF, NODE, PEER, PEER2, RED, RIA, UPLINK, VXLAN, World, ip, request_key,
+};
 
 const TCP: u8 = 6;
 const FROM: &str = "192.0.2.200:40000";
@@ -148,7 +150,9 @@ fn request_in_mid_stream_of_no_flow() {
 #[test]
 fn request_of_another_protocol() {
     let mut world = World::new();
-    world.tunnel(INGRESS_VNI, PEER, &request(ping("192.0.2.200", "192.0.2.12"), BOB)).dropped(DropReason::Protocol);
+    world
+        .tunnel(INGRESS_VNI, PEER, &request(ping("192.0.2.200", "192.0.2.12"), BOB))
+        .dropped(DropReason::Protocol);
 }
 
 #[test]

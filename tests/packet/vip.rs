@@ -7,9 +7,7 @@ use mesh_abi::map;
 use mesh_abi::record::Event;
 
 use crate::packet::{ACK, FIN, RST, SYN, error, syn, tcp, udp};
-use crate::world::{
-    ANN, ANN_IF, BLUE, BOB, BOB_IF, GATEWAY, PEER, RIA, World, key, tuple,
-};
+use crate::world::{ANN, ANN_IF, BLUE, BOB, BOB_IF, GATEWAY, PEER, RIA, World, key, tuple};
 
 const ANN_PORT: &str = "10.0.1.10:40000";
 const VIP_PORT: &str = "10.0.1.100:80";
