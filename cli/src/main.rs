@@ -1,1 +1,46 @@
-fn main() {}
+//! `meshctl`, the command line of the mesh.
+//!
+//! From the outside in: [`cli`] is the command line as it was typed, [`commands`] has one file a verb,
+//! [`client`] asks the daemon, [`output`] writes everything that is seen, [`parse`] reads values of flags.
+
+mod cli;
+mod client;
+mod commands;
+mod error;
+mod http;
+mod output;
+mod parse;
+#[cfg(test)]
+mod tests;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::cli::Cli;
+use crate::error::CliError;
+use crate::output::Shell;
+
+/// Exit status of wrong usage (`EX_USAGE` of sysexits.h).
+const USAGE: u8 = 64;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Nothing can be done when the terminal is gone.
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { USAGE } else { 0 });
+        }
+    };
+    let mut shell = Shell::standard();
+    match cli::run(cli, &mut shell) {
+        Ok(status) => ExitCode::from(status),
+        Err(CliError::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(CliError::Told) => ExitCode::from(1),
+        Err(error) => {
+            shell.note(&error.to_string());
+            ExitCode::from(error.exit())
+        }
+    }
+}

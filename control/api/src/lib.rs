@@ -16,7 +16,7 @@ pub mod engine;
 pub mod mesh;
 
 /// The newest Engine API version that is answered.
-pub const API_VERSION: &str = "1.50";
+pub const API_VERSION: &str = "1.53";
 
 /// The oldest Engine API version that is answered.
 pub const MIN_API_VERSION: &str = "1.24";

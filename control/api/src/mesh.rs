@@ -10,6 +10,9 @@ use crate::engine::node::Node;
 use crate::engine::service::Service;
 use crate::engine::task::Task;
 
+/// Label of the cluster that says how replies of published ports travel: `through` or `direct`.
+pub const INGRESS_REPLY_LABEL: &str = "mesh.ingress-reply";
+
 /// A virtual address, or a published port, with what takes its flows; as the asked node's dataplane has it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]

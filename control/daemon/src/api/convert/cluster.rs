@@ -7,8 +7,9 @@ use mesh_api::engine::swarm::{
     CaConfig, Dispatcher, InitRequest, JoinTokens, Orchestration, Raft, Swarm, SwarmSpec, TlsInfo,
 };
 use mesh_api::engine::{Version, says_nothing};
+use mesh_api::mesh::INGRESS_REPLY_LABEL;
 use mesh_core::object::Cluster;
-use mesh_core::spec::ClusterSpec;
+use mesh_core::spec::{ClusterSpec, IngressReply};
 
 use super::super::error::ApiError;
 use super::{labels, nanos, network, span, time_text};
@@ -87,7 +88,9 @@ fn data_path_port(port: u32) -> Result<u16, ApiError> {
 /// Applies the settings that a client sent to those in force; what it left out stays.
 pub fn change(spec: &mut ClusterSpec, wire: &SwarmSpec) -> Result<(), ApiError> {
     refuse_unsupported(wire)?;
-    spec.labels = labels("Labels", &wire.labels)?;
+    let mut plain = wire.labels.clone();
+    spec.ingress_reply = ingress_reply(plain.remove(INGRESS_REPLY_LABEL).as_deref())?;
+    spec.labels = labels("Labels", &plain)?;
     if let Some(limit) = wire.orchestration.task_history_retention_limit {
         spec.task_history_limit = u64::try_from(limit).map_err(|_| {
             ApiError::field("Orchestration.TaskHistoryRetentionLimit", format!("{limit} is negative"))
@@ -97,6 +100,17 @@ pub fn change(spec: &mut ClusterSpec, wire: &SwarmSpec) -> Result<(), ApiError> 
         spec.heartbeat = heartbeat(wire.dispatcher.heartbeat_period)?;
     }
     Ok(())
+}
+
+fn ingress_reply(word: Option<&str>) -> Result<IngressReply, ApiError> {
+    match word {
+        None | Some("through") => Ok(IngressReply::Through),
+        Some("direct") => Ok(IngressReply::Direct),
+        Some(other) => Err(ApiError::field(
+            format!("Labels[{INGRESS_REPLY_LABEL}]"),
+            format!("{other:?}: through or direct is expected"),
+        )),
+    }
 }
 
 fn heartbeat(nanos: i64) -> Result<Duration, ApiError> {
@@ -165,9 +179,13 @@ pub fn show(cluster: &Cluster, tokens: Option<JoinTokens>) -> Swarm {
 }
 
 fn show_spec(spec: &ClusterSpec) -> SwarmSpec {
+    let mut labels = spec.labels.clone();
+    if spec.ingress_reply == IngressReply::Direct {
+        labels.insert(INGRESS_REPLY_LABEL.to_owned(), "direct".to_owned());
+    }
     SwarmSpec {
         name: "default".to_owned(),
-        labels: spec.labels.clone(),
+        labels,
         orchestration: Orchestration {
             task_history_retention_limit: Some(i64::try_from(spec.task_history_limit).unwrap_or(i64::MAX)),
         },
@@ -200,7 +218,11 @@ mod tests {
 
     #[test]
     fn shown_settings_sent_back_are_no_change() {
-        let mut spec = ClusterSpec { task_history_limit: 3, ..ClusterSpec::default() };
+        let mut spec = ClusterSpec {
+            task_history_limit: 3,
+            ingress_reply: IngressReply::Direct,
+            ..ClusterSpec::default()
+        };
         let before = spec.clone();
         let shown = show_spec(&spec);
         change(&mut spec, &shown).unwrap();

@@ -1,0 +1,14 @@
+//! One file a verb.
+
+pub mod completion;
+pub mod flow;
+pub mod info;
+mod inspect;
+pub mod network;
+pub mod node;
+pub mod service;
+pub mod swarm;
+mod tasks;
+mod unsupported;
+pub mod version;
+pub mod vip;

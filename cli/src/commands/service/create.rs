@@ -1,0 +1,251 @@
+//! `meshctl service create`
+
+use clap::Args;
+use mesh_api::engine::service::{
+    EndpointSpec, Global, NetworkAttachment, PlacementPreference, PortConfig, Replicated, ServiceMode,
+    ServiceSpec,
+};
+
+use super::converge;
+use super::flags::{PolicyFlags, ProcessFlags, placement, preference};
+use crate::client::Client;
+use crate::commands::unsupported::ServiceFlags;
+use crate::error::CliError;
+use crate::output::Shell;
+use crate::parse::{env, label, network, publish};
+
+/// `meshctl service create`
+#[derive(Debug, Args)]
+#[command(
+    override_usage = "meshctl service create [OPTIONS] IMAGE [COMMAND] [ARG...]",
+    after_help = "Examples:\n  meshctl service create --name web --replicas 3 -p 8080:80 mesh/whoami:1\n  meshctl service create --name api --network name=back,alias=db -e KEY=value mesh/whoami:1\n  meshctl service create --name agent --mode global --constraint node.role==worker mesh/whoami:1"
+)]
+pub struct CreateArgs {
+    /// Name; a random one when none is given
+    #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
+    name: String,
+    /// replicated (a number of tasks) or global (one on each node)
+    #[arg(long, value_name = "MODE", default_value = "replicated", value_parser = mode)]
+    mode: Mode,
+    /// Number of tasks [default: 1]
+    #[arg(long, value_name = "NUMBER")]
+    replicas: Option<u64>,
+    /// Label of the service
+    #[arg(short, long, value_name = "KEY=VALUE", value_parser = label)]
+    label: Vec<(String, String)>,
+    /// Label of the tasks' containers
+    #[arg(long, value_name = "KEY=VALUE", value_parser = label)]
+    container_label: Vec<(String, String)>,
+    /// Environment variable
+    #[arg(short, long, value_name = "KEY=VALUE")]
+    env: Vec<String>,
+    /// File of environment variables, one a line
+    #[arg(long, value_name = "FILE")]
+    env_file: Vec<String>,
+    /// Where tasks may run, as in node.role==worker or node.labels.zone!=a
+    #[arg(long, value_name = "CONSTRAINT")]
+    constraint: Vec<String>,
+    /// Label to spread tasks over, as in spread=node.labels.zone
+    #[arg(long, value_name = "PREFERENCE", value_parser = preference)]
+    placement_pref: Vec<PlacementPreference>,
+    /// Network to join, as NAME or name=NAME,alias=ALIAS
+    #[arg(long, value_name = "NETWORK", value_parser = network::network)]
+    network: Vec<NetworkAttachment>,
+    /// vip (one virtual address) or dnsrr (the tasks' own by DNS)
+    #[arg(long, value_name = "MODE", default_value = "vip", value_parser = ["vip", "dnsrr"])]
+    endpoint_mode: String,
+    /// Port that answers on every node, as in 8080:80, 53:53/udp or target=80,published=8080,mode=host
+    #[arg(short, long, value_name = "PORT", value_parser = publish::publish)]
+    publish: Vec<Vec<PortConfig>>,
+    /// Do not wait until the tasks run
+    #[arg(short, long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", hide_default_value = true)]
+    detach: bool,
+    /// Do not show progress
+    #[arg(short, long)]
+    quiet: bool,
+    /// Taken for docker's sake: nothing is resolved with a registry
+    #[arg(long, hide = true)]
+    no_resolve_image: bool,
+    #[command(flatten)]
+    process: ProcessFlags,
+    #[command(flatten)]
+    policies: PolicyFlags,
+    #[command(flatten)]
+    unsupported: ServiceFlags,
+    /// Image, then what it is to run
+    #[arg(
+        value_name = "IMAGE [COMMAND] [ARG...]",
+        required = true,
+        trailing_var_arg = true,
+        allow_hyphen_values = true
+    )]
+    image: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    Replicated,
+    Global,
+}
+
+fn mode(word: &str) -> Result<Mode, String> {
+    match word {
+        "replicated" => Ok(Mode::Replicated),
+        "global" => Ok(Mode::Global),
+        "replicated-job" | "global-job" => Err("jobs are not supported: use replicated or global".to_owned()),
+        _ => Err("replicated or global is expected".to_owned()),
+    }
+}
+
+/// Makes it, tells its id, and waits until its tasks run.
+pub async fn run(args: CreateArgs, client: &Client, shell: &mut Shell) -> Result<(), CliError> {
+    args.unsupported.check()?;
+    let spec = spec(&args)?;
+    let id = client.create_service(&spec).await?;
+    shell.line(&id)?;
+    if args.detach {
+        return Ok(());
+    }
+    converge::wait(&id, &spec.name, args.quiet, client, shell).await
+}
+
+fn spec(args: &CreateArgs) -> Result<ServiceSpec, CliError> {
+    let mut spec = ServiceSpec {
+        name: args.name.clone(),
+        labels: args.label.iter().cloned().collect(),
+        mode: Some(service_mode(args)?),
+        endpoint_spec: Some(EndpointSpec { mode: args.endpoint_mode.clone(), ports: args.publish.concat() }),
+        ..ServiceSpec::default()
+    };
+    let (image, words) =
+        args.image.split_first().map_or(("", &[][..]), |(image, words)| (image.as_str(), words));
+    let process = spec.task_template.container_spec.get_or_insert_default();
+    image.clone_into(&mut process.image);
+    process.args = words.to_vec();
+    process.labels = args.container_label.iter().cloned().collect();
+    process.env = env::environment(&args.env, &args.env_file)?;
+    if !args.constraint.is_empty() || !args.placement_pref.is_empty() {
+        let placement = placement(&mut spec);
+        placement.constraints.clone_from(&args.constraint);
+        placement.preferences.clone_from(&args.placement_pref);
+    }
+    if !args.network.is_empty() {
+        spec.task_template.networks = Some(args.network.clone());
+    }
+    args.process.change(&mut spec);
+    args.policies.change(&mut spec);
+    Ok(spec)
+}
+
+fn service_mode(args: &CreateArgs) -> Result<ServiceMode, CliError> {
+    match (args.mode, args.replicas) {
+        (Mode::Replicated, replicas) => Ok(ServiceMode {
+            replicated: Some(Replicated { replicas: Some(replicas.unwrap_or(1)) }),
+            ..ServiceMode::default()
+        }),
+        (Mode::Global, None) => Ok(ServiceMode { global: Some(Global {}), ..ServiceMode::default() }),
+        (Mode::Global, Some(_)) => {
+            Err(CliError::Usage("replicas can only be used with replicated mode".to_owned()))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+    use mesh_api::decode::decode;
+    use mesh_api::engine::says_nothing;
+    use serde_json::Value;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: CreateArgs,
+    }
+
+    fn made(words: &str) -> Result<ServiceSpec, String> {
+        let words = ["create"].into_iter().chain(words.split_whitespace());
+        let line = Line::try_parse_from(words).map_err(|error| error.to_string())?;
+        line.args.unsupported.check().and_then(|()| spec(&line.args)).map_err(|error| error.to_string())
+    }
+
+    /// The value without what says nothing, which the API reads as its defaults.
+    fn said(value: Value) -> Value {
+        match value {
+            Value::Object(fields) => Value::Object(
+                fields
+                    .into_iter()
+                    .filter(|(key, value)| key == "Global" || !says_nothing(value))
+                    .map(|(key, value)| (key, said(value)))
+                    .collect(),
+            ),
+            Value::Array(items) => Value::Array(items.into_iter().map(said).collect()),
+            other => other,
+        }
+    }
+
+    /// The same command line gives the body that docker's own command line sends.
+    #[test]
+    fn the_body_is_dockers() {
+        for (file, words) in [
+            ("service-create-1", "--name web --replicas 3 -p 8080:80 mesh/whoami:1"),
+            (
+                "service-create-2",
+                "--name full --mode global -l a=b --container-label c=d -e X=1 -e Y=2 --constraint \
+                 node.role==worker --constraint node.labels.zone!=a --placement-pref spread=node.labels.zone \
+                 --limit-cpu 0.5 --limit-memory 64m --limit-pids 100 --reserve-cpu 0.25 --reserve-memory 32m \
+                 --restart-condition on-failure --restart-delay 2s --restart-max-attempts 3 --restart-window 1m \
+                 --update-parallelism 2 --update-delay 3s --update-order start-first --update-failure-action \
+                 rollback --update-monitor 6s --update-max-failure-ratio 0.2 --rollback-parallelism 3 --network \
+                 net1aaaaaaaaaaaaaaaaaaaaa --network name=net1aaaaaaaaaaaaaaaaaaaaa,alias=api --endpoint-mode dnsrr \
+                 -p mode=host,target=80,published=8081,protocol=udp --hostname h --user 1:1 --workdir /w \
+                 --stop-signal SIGINT --stop-grace-period 7s --read-only --entrypoint /bin/x mesh/whoami:1 a b",
+            ),
+        ] {
+            let path = format!("{}/../control/api/tests/captured/{file}.json", env!("CARGO_MANIFEST_DIR"));
+            let sent: ServiceSpec = decode(&std::fs::read(&path).expect(&path)).unwrap();
+            let mut ours = made(words).unwrap();
+            if let (Some(ours), Some(sent)) = (&mut ours.rollback_config, &sent.rollback_config) {
+                // Docker's command line writes its defaults out; left out, they mean the same.
+                ours.failure_action.clone_from(&sent.failure_action);
+                ours.order.clone_from(&sent.order);
+                ours.monitor = sent.monitor;
+            }
+            let value = |spec: &ServiceSpec| said(serde_json::to_value(spec).unwrap());
+            assert_eq!(value(&ours), value(&sent), "{file}");
+        }
+    }
+
+    #[test]
+    fn wrong_flags_are_refused() {
+        for (words, reason) in [
+            ("", "required"),
+            ("--replicas x img", "invalid value 'x' for '--replicas"),
+            ("--replicas -1 img", "--replicas"),
+            ("--mode global --replicas 2 img", "replicas can only be used with replicated mode"),
+            ("--mode replicated-job img", "jobs are not supported"),
+            ("-p 70000:80 img", "invalid port"),
+            ("--limit-memory lots img", "invalid size"),
+            ("--restart-delay soon img", "invalid duration"),
+            ("--placement-pref node.labels.a img", "invalid placement preference"),
+            ("--mount type=bind,source=/a,target=/b img", "--mount is not supported"),
+            ("--secret s img", "--secret is not supported"),
+            ("--health-cmd true img", "--health-cmd is not supported"),
+            ("--cap-add NET_ADMIN img", "--cap-add is not supported"),
+            ("--nonsense img", "unexpected argument '--nonsense'"),
+            ("-e =x img", "invalid environment variable"),
+            ("--label =x img", "invalid label"),
+        ] {
+            let message = made(words).expect_err(words);
+            assert!(message.contains(reason), "{words}: {message}");
+        }
+    }
+
+    #[test]
+    fn what_follows_the_image_is_the_tasks() {
+        let spec = made("--name web mesh/whoami:1 --start-delay 5s -v").unwrap();
+        assert_eq!(spec.task_template.container_spec.unwrap().args, ["--start-delay", "5s", "-v"]);
+    }
+}

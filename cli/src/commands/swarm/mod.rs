@@ -1,0 +1,58 @@
+//! `meshctl swarm` (also `cluster`)
+
+mod init;
+mod join;
+mod join_token;
+mod leave;
+mod update;
+
+use clap::Subcommand;
+
+use crate::client::Client;
+use crate::error::CliError;
+use crate::output::Shell;
+use crate::output::template::Template;
+
+/// `meshctl swarm …`
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Make a cluster with this node as its first manager
+    Init(init::InitArgs),
+    /// Join a cluster
+    Join(join::JoinArgs),
+    /// Show or renew the tokens that nodes join with
+    JoinToken(join_token::JoinTokenArgs),
+    /// Leave the cluster
+    Leave(leave::LeaveArgs),
+    /// Change the cluster's settings
+    Update(update::UpdateArgs),
+    /// Show the cluster and its settings
+    #[command(after_help = "Examples:\n  meshctl swarm inspect\n  meshctl swarm inspect --format '{{.ID}}'")]
+    Inspect {
+        /// `json`, or a Go template
+        #[arg(short, long, value_name = "FORMAT")]
+        format: Option<String>,
+    },
+}
+
+/// Does it.
+pub async fn run(verb: Verb, client: &Client, shell: &mut Shell) -> Result<(), CliError> {
+    match verb {
+        Verb::Init(args) => init::run(&args, client, shell).await,
+        Verb::Join(args) => join::run(args, client, shell).await,
+        Verb::JoinToken(args) => join_token::run(&args, client, shell).await,
+        Verb::Leave(args) => leave::run(&args, client, shell).await,
+        Verb::Update(args) => update::run(&args, client, shell).await,
+        Verb::Inspect { format } => inspect(format.as_deref(), client, shell).await,
+    }
+}
+
+async fn inspect(format: Option<&str>, client: &Client, shell: &mut Shell) -> Result<(), CliError> {
+    let value: serde_json::Value = client.http().get("/swarm").await?;
+    match format {
+        None => shell.json(&value)?,
+        Some("json") => shell.line(&value.to_string())?,
+        Some(template) => shell.line(&Template::parse(template)?.fill(&value)?)?,
+    }
+    Ok(())
+}

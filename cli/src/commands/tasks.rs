@@ -1,0 +1,183 @@
+//! Tasks in columns, for `service ps` and `node ps`.
+
+use std::collections::BTreeMap;
+
+use clap::Args;
+use jiff::Timestamp;
+use mesh_api::engine::filter::Filters;
+use mesh_api::engine::task::Task;
+
+use crate::client::Client;
+use crate::error::CliError;
+use crate::output::Shell;
+use crate::output::list::{ListArgs, Listing, Row};
+use crate::output::words::{ago, ellipsis, short_id, title};
+
+/// Longest error in a column.
+const ERROR_WIDTH: usize = 30;
+
+/// Flags of both.
+#[derive(Debug, Args)]
+pub struct TaskArgs {
+    #[command(flatten)]
+    pub list: ListArgs,
+    /// Show IDs instead of names of services and nodes
+    #[arg(long)]
+    no_resolve: bool,
+}
+
+const FIELDS: &[(&str, &str)] = &[
+    ("ID", "ID"),
+    ("Name", "NAME"),
+    ("Image", "IMAGE"),
+    ("Node", "NODE"),
+    ("DesiredState", "DESIRED STATE"),
+    ("CurrentState", "CURRENT STATE"),
+    ("Error", "ERROR"),
+    ("Ports", "PORTS"),
+];
+
+/// Lists the tasks that the filters let through.
+pub async fn show(
+    filters: &Filters,
+    args: &TaskArgs,
+    client: &Client,
+    shell: &mut Shell,
+) -> Result<(), CliError> {
+    let tasks = client.tasks(filters).await?;
+    let mut names = Names::default();
+    if !args.no_resolve && !args.list.quiet {
+        names.read(client).await?;
+    }
+    listing(tasks, &names, args.list.no_trunc, Timestamp::now()).show(&args.list, shell)
+}
+
+/// Names of services and nodes by id; what is not there is shown by its id.
+#[derive(Default)]
+struct Names {
+    services: BTreeMap<String, String>,
+    nodes: BTreeMap<String, String>,
+}
+
+impl Names {
+    async fn read(&mut self, client: &Client) -> Result<(), CliError> {
+        let all = Filters::default();
+        for service in client.services(&all).await? {
+            self.services.insert(service.id, service.spec.name);
+        }
+        for node in client.nodes(&all).await? {
+            self.nodes.insert(node.id, node.description.hostname);
+        }
+        Ok(())
+    }
+
+    fn service<'a>(&'a self, task: &'a Task) -> &'a str {
+        self.services.get(&task.service_id).unwrap_or(&task.service_id)
+    }
+
+    fn node<'a>(&'a self, id: &'a String) -> &'a str {
+        self.nodes.get(id).unwrap_or(id)
+    }
+
+    /// `SERVICE.SLOT`, for global services `SERVICE.NODEID`.
+    fn slot(&self, task: &Task) -> String {
+        match task.slot {
+            0 => format!("{}.{}", self.service(task), task.node_id),
+            slot => format!("{}.{slot}", self.service(task)),
+        }
+    }
+}
+
+/// By service and slot, the newest task of a slot first and its history below it.
+fn listing(mut tasks: Vec<Task>, names: &Names, whole: bool, now: Timestamp) -> Listing {
+    tasks.sort_by(|one, other| {
+        let place = |task: &Task| (names.service(task).to_owned(), task.slot, names.slot(task));
+        place(one).cmp(&place(other)).then_with(|| created(other).cmp(&created(one)))
+    });
+    let mut rows = Vec::new();
+    let mut last = None;
+    for task in tasks {
+        let slot = names.slot(&task);
+        let is_old = last.as_ref() == Some(&slot);
+        let name = if is_old { format!(" \\_ {slot}") } else { slot.clone() };
+        last = Some(slot);
+        rows.push(row(&task, name, names, whole, now));
+    }
+    Listing {
+        fields: FIELDS,
+        columns: &["ID", "Name", "Image", "Node", "DesiredState", "CurrentState", "Error", "Ports"],
+        rows,
+    }
+}
+
+fn created(task: &Task) -> Timestamp {
+    task.created_at.parse().unwrap_or(Timestamp::MIN)
+}
+
+fn row(task: &Task, name: String, names: &Names, whole: bool, now: Timestamp) -> Row {
+    let image =
+        task.spec.container_spec.as_ref().map(|container| container.image.clone()).unwrap_or_default();
+    let error = match task.status.err.as_str() {
+        "" => String::new(),
+        error if whole => format!("\"{error}\""),
+        error => format!("\"{}\"", ellipsis(error, ERROR_WIDTH)),
+    };
+    let ports: Vec<_> = task
+        .status
+        .port_status
+        .ports
+        .iter()
+        .map(|port| format!("*:{}->{}/{}", port.published_port, port.target_port, port.protocol))
+        .collect();
+    Row::new(
+        FIELDS,
+        [
+            if whole { task.id.clone() } else { short_id(&task.id) },
+            name,
+            image,
+            names.node(&task.node_id).to_owned(),
+            title(&task.desired_state),
+            format!("{} {}", title(&task.status.state), ago(&task.status.timestamp, now)),
+            error,
+            ports.join(","),
+        ],
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use mesh_api::decode::decode;
+
+    use super::*;
+    use crate::tests::captured;
+
+    #[test]
+    fn old_tasks_stand_below_the_new_one_of_their_slot() {
+        let task = |id: &str, slot: u64, second: u64, state: &str, desired: &str, error: &str| {
+            let text = format!(
+                r#"{{"ID":"{id}aaaaaaaaaaaaaaaaaaaaaaaa","ServiceID":"s","Slot":{slot},"NodeID":"n","CreatedAt":
+                "2026-01-01T00:00:0{second}Z","Spec":{{"ContainerSpec":{{"Image":"mesh/whoami:1"}}}},"DesiredState":
+                "{desired}","Status":{{"State":"{state}","Timestamp":"2026-01-01T00:00:0{second}Z","Err":"{error}"}}}}"#
+            );
+            decode::<Task>(text.as_bytes()).unwrap()
+        };
+        let tasks = vec![
+            task("a", 1, 1, "failed", "shutdown", "task: non-zero exit (137) and much more"),
+            task("b", 2, 1, "running", "running", ""),
+            task("c", 1, 5, "running", "running", ""),
+        ];
+        let names = Names {
+            services: [("s".to_owned(), "web".to_owned())].into(),
+            nodes: [("n".to_owned(), "n1".to_owned())].into(),
+        };
+        let now = "2026-01-01T00:00:09Z".parse().unwrap();
+        let text = captured(|shell| listing(tasks, &names, false, now).show(&ListArgs::default(), shell));
+        assert_eq!(
+            text,
+            "ID             NAME        IMAGE           NODE      DESIRED STATE   CURRENT STATE           ERROR                              PORTS\n\
+             caaaaaaaaaaa   web.1       mesh/whoami:1   n1        Running         Running 4 seconds ago                                      \n\
+             aaaaaaaaaaaa    \\_ web.1   mesh/whoami:1   n1        Shutdown        Failed 8 seconds ago    \"task: non-zero exit (137) an…\"   \n\
+             baaaaaaaaaaa   web.2       mesh/whoami:1   n1        Running         Running 8 seconds ago                                      \n"
+        );
+    }
+}

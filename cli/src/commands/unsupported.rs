@@ -1,0 +1,62 @@
+//! Flags of docker's that the mesh does not have: taken, so that they can be refused by name with what to do,
+//! rather than as a misspelling.
+
+use clap::Args;
+
+use crate::error::CliError;
+
+macro_rules! refused_flags {
+    ($(#[$doc:meta])* $name:ident { $($field:ident = $flag:literal $(/ $alias:literal)?),* $(,)? } switches { $($switch:ident = $switch_flag:literal),* $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Debug, Default, Args)]
+        pub struct $name {
+            $(#[arg(long = $flag, hide = true, value_name = "VALUE", allow_hyphen_values = true $(, short = $alias)?)] $field: Vec<String>,)*
+            $(#[arg(long = $switch_flag, hide = true)] $switch: bool,)*
+        }
+
+        impl $name {
+            /// Refuses the command when one of them is given.
+            pub fn check(&self) -> Result<(), CliError> {
+                let given = [$((!self.$field.is_empty(), $flag),)* $((self.$switch, $switch_flag),)*];
+                match given.iter().find(|(given, _)| *given) {
+                    Some((_, flag)) => Err(CliError::Usage(format!(
+                        "--{flag} is not supported: leave it out (meshctl --help shows what is)"
+                    ))),
+                    None => Ok(()),
+                }
+            }
+        }
+    };
+}
+
+refused_flags! {
+    /// Flags of `service create` and `service update`.
+    ServiceFlags {
+        mount = "mount", secret = "secret", config = "config", health_cmd = "health-cmd",
+        health_interval = "health-interval", health_timeout = "health-timeout", health_retries = "health-retries",
+        health_start_period = "health-start-period", health_start_interval = "health-start-interval",
+        cap_add = "cap-add", cap_drop = "cap-drop", sysctl = "sysctl", ulimit = "ulimit", dns = "dns",
+        dns_option = "dns-option", dns_search = "dns-search", extra_host = "host", group = "group",
+        oom_score_adj = "oom-score-adj", generic_resource = "generic-resource", isolation = "isolation",
+        log_driver = "log-driver", log_opt = "log-opt", max_concurrent = "max-concurrent",
+        credential_spec = "credential-spec"
+    } switches {
+        no_healthcheck = "no-healthcheck", init = "init", tty = "tty", with_registry_auth = "with-registry-auth"
+    }
+}
+
+refused_flags! {
+    /// Flags of `swarm init` and `swarm update`.
+    SwarmFlags {
+        cert_expiry = "cert-expiry", external_ca = "external-ca", max_snapshots = "max-snapshots",
+        snapshot_interval = "snapshot-interval"
+    } switches { autolock = "autolock", force_new_cluster = "force-new-cluster" }
+}
+
+refused_flags! {
+    /// Flags of `network create`.
+    NetworkFlags {
+        ip_range = "ip-range", aux_address = "aux-address", ipam_driver = "ipam-driver", ipam_opt = "ipam-opt",
+        config_from = "config-from"
+    } switches { ipv6 = "ipv6", config_only = "config-only" }
+}
