@@ -189,3 +189,88 @@ impl fmt::Display for Constraint {
         write!(f, "{}{}{}", self.key, if self.equal { "==" } else { "!=" }, self.value)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command;
+    use crate::id::NodeId;
+    use crate::store::Store;
+    use crate::testing::{Seeded, init_request};
+    use crate::time::Timestamp;
+
+    fn node() -> Node {
+        let mut request = init_request();
+        request.node.spec.labels = [("zone".to_owned(), "a".to_owned())].into();
+        request.node.description.engine_labels = [("disk".to_owned(), "ssd".to_owned())].into();
+        let mut store = Store::default();
+        let begin = command::init_cluster(&store, request, Timestamp(1), &mut Seeded(1)).unwrap();
+        store.apply(1, &begin).unwrap();
+        Node::clone(store.node(NodeId::from_bits(1)).unwrap())
+    }
+
+    #[test]
+    fn nodes_fulfil_constraints() {
+        let node = node();
+        for (text, fulfilled) in [
+            ("node.id==0000000000000000000000001", true),
+            ("node.id != 0000000000000000000000001", false),
+            ("node.hostname==N1", true),
+            ("node.role==MANAGER", true),
+            ("node.role!=worker", true),
+            ("node.ip==172.16.0.1", true),
+            ("node.ip==172.16.0.0/16", true),
+            ("node.ip!=172.17.0.0/16", true),
+            ("node.platform.os == linux", true),
+            ("node.platform.arch==aarch64", false),
+            ("node.labels.zone==a", true),
+            ("node.labels.zone==A", false),
+            ("NODE.LABELS.zone==a", true),
+            ("node.labels.none==a", false),
+            ("node.labels.none!=a", true),
+            ("engine.labels.disk==ssd", true),
+        ] {
+            let constraint: Constraint = text.parse().unwrap();
+            assert_eq!(constraint.matches(&node), fulfilled, "{text}");
+            assert_eq!(constraint.to_string().parse(), Ok(constraint), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_constraint_is_refused() {
+        let long = format!("node.labels.a=={}", "x".repeat(300));
+        for text in [
+            "",
+            "node.id",
+            "node.id=a",
+            "==a",
+            "node.id==",
+            "node.id== ",
+            "node.name==a",
+            "node.labels.==a",
+            "node.labels.a b==c",
+            "node.role==boss",
+            "node.ip==here",
+            "node.labels.a==b;c",
+            "labels.a==b",
+            &long,
+        ] {
+            assert!(text.parse::<Constraint>().is_err(), "{text}");
+        }
+        assert_eq!(
+            "nodes==1".parse::<Constraint>().unwrap_err().to_string(),
+            "invalid placement key \"nodes\": use node.id, node.hostname, node.ip, node.role, node.platform.os, \
+             node.platform.arch, node.labels.KEY or engine.labels.KEY"
+        );
+    }
+
+    #[test]
+    fn preferences_spread_over_labels_alone() {
+        let zone = SpreadPreference { descriptor: ConstraintKey::NodeLabel("zone".to_owned()) };
+        assert_eq!("spread=node.labels.zone".parse(), Ok(zone.clone()));
+        assert_eq!("node.labels.zone".parse(), Ok(zone));
+        for text in ["spread=node.id", "binpack=node.labels.zone", "spread="] {
+            assert!(text.parse::<SpreadPreference>().is_err(), "{text}");
+        }
+    }
+}

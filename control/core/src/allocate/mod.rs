@@ -6,6 +6,8 @@ mod port;
 mod stage;
 mod subnet;
 mod task;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use address::{next_address, vips};
 pub(crate) use port::published_ports;

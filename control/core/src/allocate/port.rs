@@ -14,7 +14,7 @@ pub(crate) fn published_ports(
     have: &[AllocatedPort],
 ) -> Result<Vec<AllocatedPort>, Refusal> {
     let mut settled: Vec<AllocatedPort> = Vec::with_capacity(wanted.len());
-    for port in wanted {
+    for port in wanted.iter().copied() {
         let published = match port.published {
             Some(published) => {
                 check(store, service, published, port.protocol, port.mode)?;
@@ -31,7 +31,7 @@ pub(crate) fn published_ports(
 }
 
 /// The number that this dynamic port has already.
-fn kept(have: &[AllocatedPort], port: &PublishedPort, settled: &[AllocatedPort]) -> Option<Port> {
+fn kept(have: &[AllocatedPort], port: PublishedPort, settled: &[AllocatedPort]) -> Option<Port> {
     let same = |old: &&AllocatedPort| {
         (old.target, old.protocol, old.mode) == (port.target, port.protocol, port.mode)
             && DYNAMIC_PORTS.contains(&old.published.get())
@@ -44,7 +44,7 @@ fn dynamic(
     store: &Store,
     service: ServiceId,
     wanted: &[PublishedPort],
-    port: &PublishedPort,
+    port: PublishedPort,
     settled: &[AllocatedPort],
 ) -> Option<Port> {
     let protocol = port.protocol;

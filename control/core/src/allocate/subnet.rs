@@ -49,7 +49,7 @@ pub(crate) fn overlap(a: &IpNet, b: &IpNet) -> bool {
 }
 
 /// The first range of `prefix_len` in the pools, in their order, that overlaps nothing of `taken`.
-fn first_clear_cut(pools: &[IpNet], prefix_len: u8, taken: Vec<IpNet>) -> Option<Ipv4Net> {
+pub(super) fn first_clear_cut(pools: &[IpNet], prefix_len: u8, taken: Vec<IpNet>) -> Option<Ipv4Net> {
     let mut taken: Vec<_> = taken
         .into_iter()
         .filter_map(|net| match net {

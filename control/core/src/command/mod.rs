@@ -9,6 +9,8 @@ mod network;
 mod node;
 mod refusal;
 mod service;
+#[cfg(test)]
+mod tests;
 mod validate;
 
 pub use cluster::{InitCluster, UpdateCluster, init_cluster, update_cluster};

@@ -32,7 +32,7 @@ pub const PORTS_MAX: usize = 256;
 /// Longest text of a single field.
 const TEXT_MAX: usize = 4096;
 /// Longest time of any setting.
-const DURATION_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
+const DURATION_MAX: Duration = Duration::from_hours(8784);
 /// Least memory that a process can be limited to.
 const MEMORY_MIN: u64 = 4 << 20;
 /// Least CPU that a process can be limited to, in 10⁻⁹ cores.
@@ -221,7 +221,7 @@ pub(super) fn node(spec: &NodeSpec) -> Checked {
 
 pub(super) fn cluster(spec: &ClusterSpec) -> Checked {
     labels(&spec.labels, "labels")?;
-    let beats = Duration::from_millis(100)..=Duration::from_secs(3600);
+    let beats = Duration::from_millis(100)..=Duration::from_hours(1);
     require(beats.contains(&spec.heartbeat), "dispatcher heartbeat", "must be between 100ms and 1h")?;
     require(spec.task_history_limit <= 1000, "task history limit", "must be at most 1000")?;
     let ports = 1024..=49151;

@@ -3,6 +3,8 @@
 //! read from the store.
 
 mod members;
+#[cfg(test)]
+mod tests;
 mod view;
 
 use std::collections::{BTreeMap, BTreeSet};

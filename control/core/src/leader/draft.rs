@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::object::{Node, Task, TaskState};
+use crate::object::{EndpointId, Node, Task, TaskState};
 use crate::store::{Change, Delta, Expect, Key, Object, Store, Transaction, Write};
 use crate::time::Timestamp;
 
@@ -86,7 +86,9 @@ impl<'a> Draft<'a> {
         let mut order: Vec<_> = self.touched.iter().map(|(key, place)| (*place, *key)).collect();
         order.sort_unstable();
         let writes: Vec<_> = order.iter().filter_map(|(_, key)| self.write(*key)).collect();
-        let (first, rest): (Vec<_>, Vec<_>) = writes.into_iter().partition(gives_up);
+        let (first, mut rest): (Vec<_>, Vec<_>) = writes.into_iter().partition(gives_up);
+        // Endpoint ids only count up, so they are written in the order in which they were given.
+        rest.sort_by_key(last_endpoint);
         let touched =
             order.iter().filter_map(|(_, key)| self.store.get(*key).or_else(|| self.base.get(*key)));
         let touched = touched.collect();
@@ -111,21 +113,29 @@ fn gives_up(write: &Write) -> bool {
     }
 }
 
+fn last_endpoint(write: &Write) -> Option<EndpointId> {
+    match write {
+        Write::Put { object: Object::Task(task), .. } => {
+            task.endpoints.iter().map(|endpoint| endpoint.id).max()
+        }
+        _ => None,
+    }
+}
+
 fn split(at: Timestamp, writes: impl Iterator<Item = Write>) -> Vec<Transaction> {
     let mut transactions: Vec<Transaction> = Vec::new();
     let mut bytes = 0;
     for write in writes {
         let weight = weight(&write);
         let room = bytes + weight <= TRANSACTION_BYTES;
-        match transactions.last_mut().filter(|last| room && last.writes.len() < TRANSACTION_WRITES) {
-            Some(last) => {
-                last.writes.push(write);
-                bytes += weight;
-            }
-            None => {
-                transactions.push(Transaction { at, writes: vec![write] });
-                bytes = weight;
-            }
+        if let Some(last) =
+            transactions.last_mut().filter(|last| room && last.writes.len() < TRANSACTION_WRITES)
+        {
+            last.writes.push(write);
+            bytes += weight;
+        } else {
+            transactions.push(Transaction { at, writes: vec![write] });
+            bytes = weight;
         }
     }
     transactions

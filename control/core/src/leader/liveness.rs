@@ -82,7 +82,9 @@ impl Liveness {
         let until = now + self.grace();
         let late: Vec<_> =
             self.by_time.range(..(until, NodeId::from_bits(0))).map(|(_, node)| *node).collect();
-        late.into_iter().for_each(|node| self.set_deadline(node, until));
+        for node in late {
+            self.set_deadline(node, until);
+        }
     }
 
     pub(super) fn has_work(&self) -> bool {

@@ -12,6 +12,8 @@ mod flight;
 mod liveness;
 mod orphans;
 mod reports;
+#[cfg(test)]
+mod tests;
 
 use std::net::IpAddr;
 
@@ -173,7 +175,9 @@ impl Leader {
             Event::Committed { index, changes } => self.committed(index, &changes, now, actions),
             Event::Settled { index } => {
                 if let Some(lost) = self.flight.settle(index, now) {
-                    lost.iter().for_each(|object| self.look_again(object));
+                    for object in &lost {
+                        self.look_again(object);
+                    }
                 }
             }
             Event::SessionOpened { node, session, description, addr, data_path_addr } => {
@@ -219,7 +223,6 @@ impl Leader {
         for change in changes {
             self.orphans.observe(change);
             self.orchestrator.committed(&self.store, change);
-            self.scheduler.committed(change);
             if let Some((node, session)) = self.liveness.observe(&self.store, change, now) {
                 self.dispatcher.close(node, session);
                 actions.close.push(session);

@@ -11,7 +11,7 @@ use crate::store::{Change, Delta, Store};
 use crate::time::Timestamp;
 
 /// Time after which the tasks of a node that is down are given up.
-pub(super) const ORPHAN_AFTER: Duration = Duration::from_secs(24 * 3600);
+pub(super) const ORPHAN_AFTER: Duration = Duration::from_hours(24);
 
 /// Nodes whose tasks are to be given up, and when.
 #[derive(Debug, Default)]

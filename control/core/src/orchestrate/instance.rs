@@ -25,7 +25,9 @@ impl Orchestrator {
             .filter(|task| is_live(task))
             .cloned()
             .partition(|task| can_stay(draft.store(), task));
-        bad.iter().for_each(|task| retire(draft, task, TaskState::Shutdown));
+        for task in &bad {
+            retire(draft, task, TaskState::Shutdown);
+        }
         // Two live tasks in one place come of a batch that was decided twice; the one that is furthest stays.
         good.sort_by_key(|task| (std::cmp::Reverse(task.status.state), super::age(task)));
         good.iter().skip(1).for_each(|task| retire(draft, task, TaskState::Shutdown));
@@ -140,7 +142,7 @@ pub(super) fn clean_up(draft: &mut Draft<'_>, instance: Instance) {
     let surplus = tasks.len().saturating_sub(limit);
     let ended = tasks.iter().filter(|task| task.status.state.is_final() && !is_live(task));
     // The youngest ended task stays when nothing is live: it says why, and that the place is taken.
-    let spare = if tasks.iter().any(|task| is_live(task)) { 0 } else { 1 };
+    let spare = usize::from(!tasks.iter().any(|task| is_live(task)));
     let prunable = ended.clone().count().saturating_sub(spare);
     for task in ended.take(surplus.min(prunable)) {
         draft.delete_task(task);

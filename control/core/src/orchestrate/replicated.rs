@@ -82,7 +82,9 @@ fn scale_down(
     ranked.sort_by_key(|(nth, _)| *nth);
     for (_, slot) in ranked.split_off(wanted) {
         let tasks: Vec<_> = draft.store().slot_tasks(service.id, slot).cloned().collect();
-        tasks.iter().for_each(|task| instance::remove(draft, task));
+        for task in &tasks {
+            instance::remove(draft, task);
+        }
         if draft.is_full() {
             return false;
         }

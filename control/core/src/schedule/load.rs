@@ -14,7 +14,7 @@ use crate::time::Timestamp;
 /// Failures of a service on a node that make the node rank lower.
 const FAILURES: usize = 5;
 /// Time in which they must have happened.
-const FAILURE_WINDOW: Duration = Duration::from_secs(5 * 60);
+const FAILURE_WINDOW: Duration = Duration::from_mins(5);
 
 /// What a node carries.
 #[derive(Debug)]
@@ -45,7 +45,7 @@ struct Share {
 pub(super) struct Loads {
     nodes: BTreeMap<NodeId, Load>,
     shares: BTreeMap<TaskId, Share>,
-    failures: BTreeMap<(NodeId, ServiceId), VecDeque<Timestamp>>,
+    failures: BTreeMap<(NodeId, ServiceId), VecDeque<(TaskId, Timestamp)>>,
 }
 
 /// Whether a task takes room on its node: it was given to it and has not ended.
@@ -114,23 +114,24 @@ impl Loads {
         self.shares.insert(id, share);
     }
 
-    /// Remembers a task that failed where it ran.
+    /// Remembers a task that failed where it ran; told twice of one, when it is drafted and when it is
+    /// committed, it counts it once.
     pub(super) fn note_failure(&mut self, old: &Task, new: &Task) {
         let failed = matches!(new.status.state, TaskState::Failed | TaskState::Rejected);
-        if let Some(node) = new.node.filter(|_| failed && !old.status.state.is_final()) {
-            let times = self.failures.entry((node, new.service)).or_default();
-            times.push_back(new.meta.updated_at);
-            if times.len() > FAILURES {
-                times.pop_front();
-            }
+        let Some(node) = new.node.filter(|_| failed && !old.status.state.is_final()) else { return };
+        let times = self.failures.entry((node, new.service)).or_default();
+        times.retain(|(task, _)| *task != new.id);
+        times.push_back((new.id, new.meta.updated_at));
+        if times.len() > FAILURES {
+            times.pop_front();
         }
     }
 
     /// Whether a service failed too often on a node lately.
     pub(super) fn is_troubled(&self, node: NodeId, service: ServiceId, now: Timestamp) -> bool {
-        let recent = |at: &&Timestamp| now.since(**at) < FAILURE_WINDOW;
+        let recent = |at: Timestamp| now.since(at) < FAILURE_WINDOW;
         let times = self.failures.get(&(node, service));
-        times.is_some_and(|times| times.iter().filter(recent).count() >= FAILURES)
+        times.is_some_and(|times| times.iter().filter(|(_, at)| recent(*at)).count() >= FAILURES)
     }
 }
 

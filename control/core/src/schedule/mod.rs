@@ -8,6 +8,8 @@
 mod filter;
 mod load;
 mod spread;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -49,6 +51,9 @@ impl Scheduler {
             Change::Task(Delta { old, new }) => {
                 let Some(task) = new.as_ref().or(old.as_ref()) else { return };
                 self.set_task(task.id, new.as_deref());
+                if let (Some(old), Some(new)) = (old, new) {
+                    self.loads.note_failure(old, new);
+                }
                 let made_room = old.as_ref().is_some_and(|old| load::weighs(old))
                     && new
                         .as_ref()
@@ -58,13 +63,6 @@ impl Scheduler {
                 }
             }
             Change::Cluster(_) | Change::Network(_) | Change::Service(_) => {}
-        }
-    }
-
-    /// Remembers failures; committed changes only.
-    pub(crate) fn committed(&mut self, change: &Change) {
-        if let Change::Task(Delta { old: Some(old), new: Some(new) }) = change {
-            self.loads.note_failure(old, new);
         }
     }
 
@@ -136,15 +134,12 @@ impl Scheduler {
                 self.fresh.insert(task.id);
                 continue;
             }
-            match ranking.take_best(&self.loads, task) {
-                Some(node) => {
-                    self.assign(draft, task, Some(node));
-                    ranking.put_back(&self.loads, node);
-                }
-                None => {
-                    let why = why.get_or_insert_with(|| Explanation::of(&self.loads, task));
-                    self.park(draft, task, why);
-                }
+            if let Some(node) = ranking.take_best(&self.loads, task) {
+                self.assign(draft, task, Some(node));
+                ranking.put_back(&self.loads, node);
+            } else {
+                let why = why.get_or_insert_with(|| Explanation::of(&self.loads, task));
+                self.park(draft, task, why);
             }
         }
     }

@@ -10,6 +10,8 @@ mod claims;
 mod lookup;
 mod read;
 mod snapshot;
+#[cfg(test)]
+mod tests;
 mod transaction;
 
 use std::net::IpAddr;

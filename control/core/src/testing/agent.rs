@@ -59,7 +59,9 @@ impl FakeAgent {
         self.states.retain(|id, _| tasks.contains_key(id));
         self.due.retain(|(_, id, _)| tasks.contains_key(id));
         let ids: Vec<_> = tasks.keys().copied().collect();
-        ids.into_iter().for_each(|id| self.plan(id, now));
+        for id in ids {
+            self.plan(id, now);
+        }
         Ok(())
     }
 

@@ -35,6 +35,7 @@ pub struct VirtualCluster {
     wake_at: Option<Timestamp>,
     log: VecDeque<(Timestamp, Transaction)>,
     nodes: BTreeMap<NodeId, VirtualNode>,
+    sessions: BTreeMap<SessionId, NodeId>,
     /// When each node does something next; one entry a node.
     agenda: BTreeSet<(Timestamp, NodeId)>,
 }
@@ -75,6 +76,7 @@ impl VirtualCluster {
             conflicts: 0,
             wake_at: Some(now),
             nodes: BTreeMap::new(),
+            sessions: BTreeMap::new(),
         };
         cluster.add_agent(first);
         (2..=nodes).for_each(|number| drop(cluster.join(join_request(number))));
@@ -166,7 +168,9 @@ impl VirtualCluster {
         self.leader = Leader::new(&self.store, self.now);
         self.wake_at = Some(self.now);
         let nodes: Vec<_> = self.nodes.keys().copied().collect();
-        nodes.into_iter().for_each(|node| self.disconnect(node));
+        for node in nodes {
+            self.disconnect(node);
+        }
     }
 
     /// A node neither hears nor speaks; its tasks go on.
@@ -176,6 +180,7 @@ impl VirtualCluster {
         let session = node.session.take();
         self.note(id);
         if let Some(session) = session {
+            self.sessions.remove(&session);
             self.step(Event::SessionClosed { node: id, session });
         }
     }
@@ -280,16 +285,12 @@ impl VirtualCluster {
         let Some((_, transaction)) = self.log.pop_front() else { return };
         let index = self.applied + 1;
         self.applied = index;
-        let settled = match self.store.apply(index, &transaction) {
-            Ok(changes) => {
-                self.step(Event::Committed { index, changes });
-                Some(index)
-            }
-            Err(_) => {
-                self.conflicts += 1;
-                None
-            }
-        };
+        let applied = self.store.apply(index, &transaction);
+        let settled = applied.is_ok().then_some(index);
+        match applied {
+            Ok(changes) => self.step(Event::Committed { index, changes }),
+            Err(_) => self.conflicts += 1,
+        }
         self.step(Event::Settled { index: settled });
     }
 
@@ -305,7 +306,7 @@ impl VirtualCluster {
         }
         match session {
             Some(session) if !statuses.is_empty() => {
-                self.step(Event::Statuses { node: id, session, statuses })
+                self.step(Event::Statuses { node: id, session, statuses });
             }
             Some(session) if beats => self.step(Event::Heartbeat { node: id, session }),
             None if beats && !self.nodes[&id].silent => self.connect(id),
@@ -318,6 +319,7 @@ impl VirtualCluster {
         let session = SessionId::new(&mut self.entropy);
         let Some(node) = self.nodes.get_mut(&id) else { return };
         node.session = Some(session);
+        self.sessions.insert(session, id);
         let (description, addr) = (Box::new(node.join.description.clone()), node.join.addr);
         let data_path_addr = node.join.data_path_addr;
         self.step(Event::SessionOpened { node: id, session, description, addr, data_path_addr });
@@ -330,8 +332,10 @@ impl VirtualCluster {
     fn disconnect(&mut self, id: NodeId) {
         let again = self.now + RECONNECT;
         if let Some(node) = self.nodes.get_mut(&id) {
-            node.session = None;
             node.beat_at = again;
+            if let Some(session) = node.session.take() {
+                self.sessions.remove(&session);
+            }
             self.note(id);
         }
     }
@@ -361,24 +365,25 @@ impl VirtualCluster {
     }
 
     fn deliver(&mut self, session: SessionId, update: AssignmentUpdate) {
-        let now = self.now;
-        let to = self.nodes.iter_mut().find(|(_, node)| node.session == Some(session));
-        if let Some((id, node)) = to {
+        let (now, Some(id)) = (self.now, self.node_of(session)) else { return };
+        if let Some(node) = self.nodes.get_mut(&id) {
             node.agent.receive(update, now).expect("increments follow on one another");
-            let id = *id;
             self.note(id);
         }
     }
 
     fn end_session(&mut self, session: SessionId) {
-        let of = self.nodes.iter().find(|(_, node)| node.session == Some(session)).map(|(id, _)| *id);
-        if let Some(id) = of {
+        if let Some(id) = self.node_of(session) {
             self.disconnect(id);
         }
     }
-}
 
-impl VirtualCluster {
+    /// The node whose session this is and still holds.
+    fn node_of(&self, session: SessionId) -> Option<NodeId> {
+        let id = self.sessions.get(&session).copied();
+        id.filter(|id| self.nodes.get(id).is_some_and(|node| node.session == Some(session)))
+    }
+
     /// Draws a number below `bound`, for tests that choose at random.
     pub fn below(&mut self, bound: u64) -> u64 {
         self.entropy.below(bound)

@@ -11,9 +11,18 @@ pub use spec::{init_request, join_request, network_spec, service_spec};
 
 use crate::id::Entropy;
 
-/// A generator that a seed determines (SplitMix64).
+/// A generator that a seed determines (`SplitMix64`).
 #[derive(Debug, Clone)]
 pub struct Seeded(pub u64);
+
+/// How often a property is tried: as often as `PROPTEST_CASES` says, else `usual` times. What fails is told by
+/// its seed, not written beside the sources.
+#[cfg(test)]
+pub(crate) fn cases(usual: u32) -> proptest::test_runner::Config {
+    let asked = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok());
+    let cases = asked.unwrap_or(usual);
+    proptest::test_runner::Config { cases, failure_persistence: None, ..Default::default() }
+}
 
 impl Seeded {
     fn next_u64(&mut self) -> u64 {

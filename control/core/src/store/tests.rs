@@ -1,0 +1,604 @@
+//! The state machine: what it takes, what it refuses, and that it is the same on every replica.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::command;
+use crate::id::{Entropy, Id, SessionId};
+use crate::object::{EndpointId, NodeState, TaskEndpoint, TaskState, TaskStatus, Vni};
+use crate::port::{PublishMode, PublishedPort};
+use crate::spec::{Availability, NetworkAttachment};
+use crate::testing::{Seeded, init_request, join_request, network_spec, service_spec};
+use crate::time::Timestamp;
+
+const AT: Timestamp = Timestamp(77);
+
+/// A store with a cluster, two nodes, a network `net` and a service `web` in it that publishes 8080.
+fn small() -> (Store, Seeded) {
+    let (mut store, mut entropy) = (Store::default(), Seeded(1));
+    let init = command::init_cluster(&store, init_request(), AT, &mut entropy).unwrap();
+    store.apply(1, &init).unwrap();
+    store.apply(2, &command::join_node(&store, join_request(2), AT).unwrap()).unwrap();
+    let (net, made) = command::create_network(&store, network_spec("net"), AT, &mut entropy).unwrap();
+    store.apply(3, &made).unwrap();
+    let mut spec = service_spec("web", 1);
+    spec.task.networks.push(NetworkAttachment { network: net, aliases: Vec::new() });
+    spec.endpoint.ports.push(published(8080, PublishMode::Ingress));
+    let (_, made) = command::create_service(&store, spec, AT, &mut entropy).unwrap();
+    store.apply(4, &made).unwrap();
+    (store, entropy)
+}
+
+fn published(port: u16, mode: PublishMode) -> PublishedPort {
+    let target = Port::new(80).unwrap();
+    PublishedPort { published: Port::new(port), target, protocol: Protocol::Tcp, mode }
+}
+
+fn net(store: &Store) -> Arc<Network> {
+    store.network_by_name("net").unwrap().clone()
+}
+
+fn web(store: &Store) -> Arc<Service> {
+    store.service_by_name("web").unwrap().clone()
+}
+
+/// A pending task of `web` with endpoint `id` at `address` of `net`.
+fn task(store: &Store, number: u128, id: u32, address: &str) -> Task {
+    let service = web(store);
+    let status = TaskStatus {
+        state: TaskState::Pending,
+        timestamp: AT,
+        message: String::new(),
+        err: String::new(),
+        container: None,
+    };
+    let endpoint =
+        TaskEndpoint { id: EndpointId(id), network: net(store).id, address: address.parse().unwrap() };
+    Task {
+        id: TaskId::from_bits(number),
+        meta: crate::object::Meta::default(),
+        service: service.id,
+        service_name: service.spec.name.clone(),
+        spec: service.spec.task.clone(),
+        spec_version: 1,
+        slot: 1,
+        node: None,
+        desired_state: TaskState::Running,
+        status,
+        endpoints: vec![endpoint],
+        host_ports: Vec::new(),
+        start_at: AT,
+    }
+}
+
+fn apply(store: &mut Store, writes: Vec<Write>) -> Result<Vec<Change>, Conflict> {
+    let index = store.index() + 1;
+    store.apply(index, &Transaction { at: AT, writes })
+}
+
+fn create(store: &mut Store, object: impl Into<Object>) -> Result<Vec<Change>, Conflict> {
+    apply(store, vec![Write::create(object.into())])
+}
+
+/// Makes a task.
+fn give(store: &mut Store, number: u128, endpoint: u32, address: &str) {
+    let task = task(store, number, endpoint, address);
+    create(store, task).unwrap();
+}
+
+fn remove_web(store: &mut Store) {
+    let key = Key::Service(web(store).id);
+    apply(store, vec![Write::Delete { key, expect: Expect::Any }]).unwrap();
+}
+
+/// Applies what must be refused, and checks that nothing changed.
+fn refused(store: &Store, writes: Vec<Write>) -> Conflict {
+    let mut after = store.clone();
+    let conflict = apply(&mut after, writes).unwrap_err();
+    assert_eq!(after.digest(), store.digest(), "{conflict}");
+    assert_eq!(after.index(), store.index() + 1, "a conflict takes its place in the log");
+    conflict
+}
+
+fn refuses(store: &Store, object: impl Into<Object>) -> Conflict {
+    refused(store, vec![Write::create(object.into())])
+}
+
+#[test]
+fn bookkeeping_is_the_stores_own() {
+    let (mut store, _) = small();
+    let mut node = Node::clone(store.node(NodeId::from_bits(2)).unwrap());
+    assert_eq!((node.meta.version, node.meta.created_version, node.meta.created_at), (2, 2, AT));
+    let expect = Expect::Version(2);
+    (node.meta.version, node.meta.created_version, node.spec.availability) = (99, 98, Availability::Drain);
+    let write = Write::Put { object: node.into(), expect };
+    let changes = store.apply(9, &Transaction { at: Timestamp(100), writes: vec![write] }).unwrap();
+    let [Change::Node(Delta { old: Some(old), new: Some(new) })] = changes.as_slice() else {
+        panic!("{changes:?}")
+    };
+    assert_eq!((old.meta.version, old.spec.availability), (2, Availability::Active));
+    assert_eq!((new.meta.version, new.meta.created_version), (9, 2));
+    assert_eq!((new.meta.created_at, new.meta.updated_at), (AT, Timestamp(100)));
+    assert_eq!(store.node(new.id), Some(new));
+    assert_eq!(changes[0].key(), Some(Key::Node(new.id)));
+}
+
+#[test]
+fn expectations_hold_or_nothing_changes() {
+    let (store, _) = small();
+    let web = web(&store);
+    let key = Key::Service(web.id);
+    let put = |expect| vec![Write::Put { object: Object::Service(web.clone()), expect }];
+    assert_eq!(refused(&store, put(Expect::New)), Conflict::Exists { key });
+    let stale = Conflict::Version { key, expected: 1, found: 4 };
+    assert_eq!(refused(&store, put(Expect::Version(1))), stale);
+    assert_eq!(refused(&store, vec![Write::Delete { key, expect: Expect::Version(1) }]), stale);
+    let gone = Key::Task(TaskId::from_bits(9));
+    for expect in [Expect::Any, Expect::Version(0), Expect::New] {
+        let delete = Write::Delete { key: gone, expect };
+        assert_eq!(refused(&store, vec![delete]), Conflict::Missing { key: gone });
+    }
+    assert_eq!(
+        refused(&store, vec![Write::update(task(&store, 9, 1, "10.0.1.9").into())]),
+        Conflict::Missing { key: gone }
+    );
+    for good in [Expect::Any, Expect::Version(4)] {
+        apply(&mut store.clone(), put(good)).unwrap();
+    }
+}
+
+#[test]
+fn a_transaction_is_whole_or_not_at_all() {
+    let (store, _) = small();
+    let first = task(&store, 1, 1, "10.0.1.9");
+    let second = task(&store, 2, 2, "10.0.1.9");
+    let conflict = refused(&store, vec![Write::create(first.into()), Write::create(second.into())]);
+    let address = Claim::Address(net(&store).id, "10.0.1.9".parse().unwrap());
+    let (key, owner) = (Key::Task(TaskId::from_bits(2)), Key::Task(TaskId::from_bits(1)));
+    assert_eq!(conflict, Conflict::Taken { key, what: address, owner });
+}
+
+#[test]
+fn later_writes_see_earlier_ones() {
+    let (mut store, _) = small();
+    give(&mut store, 1, 1, "10.0.1.9");
+    let delete = Write::Delete { key: Key::Task(TaskId::from_bits(1)), expect: Expect::Any };
+    let take_over = Write::create(task(&store, 2, 2, "10.0.1.9").into());
+    let mut swapped = store.clone();
+    apply(&mut swapped, vec![delete.clone(), take_over.clone()]).unwrap();
+    assert_eq!(swapped.task_count(), 1);
+    refused(&store, vec![take_over, delete]);
+}
+
+#[test]
+fn names_are_unique_without_case() {
+    let (mut store, _) = small();
+    let mut service = Service::clone(&web(&store));
+    (service.id, service.endpoint) = (ServiceId::from_bits(5), crate::object::ServiceEndpoint::default());
+    service.spec.name = "WEB".parse().unwrap();
+    assert!(
+        matches!(refuses(&store, service.clone()), Conflict::Taken { what: Claim::Name(name), .. } if name == "WEB")
+    );
+    let mut network = Network::clone(&net(&store));
+    (network.id, network.vni) = (NetworkId::from_bits(5), Vni(5000));
+    assert!(matches!(refuses(&store, network), Conflict::Taken { what: Claim::Name(_), .. }));
+    service.spec.name = "other".parse().unwrap();
+    create(&mut store, service.clone()).unwrap();
+    assert_eq!(store.service_by_name("OTHER").unwrap().id, service.id);
+    service.spec.name = "renamed".parse().unwrap();
+    apply(&mut store, vec![Write::Put { object: service.into(), expect: Expect::Any }]).unwrap();
+    assert!(store.service_by_name("other").is_none(), "an old name is free again");
+}
+
+#[test]
+fn numbers_are_given_once() {
+    let (mut store, _) = small();
+    give(&mut store, 1, 7, "10.0.1.9");
+    assert_eq!(store.next_endpoint(), EndpointId(8));
+    apply(&mut store, vec![Write::Delete { key: Key::Task(TaskId::from_bits(1)), expect: Expect::Any }])
+        .unwrap();
+    for id in [1, 7] {
+        let conflict = refuses(&store, task(&store, 2, id, "10.0.1.9"));
+        assert!(matches!(conflict, Conflict::Taken { what: Claim::Endpoint(found), .. } if found == id));
+    }
+    let mut network = Network::clone(&net(&store));
+    let vni = network.vni;
+    remove_web(&mut store);
+    apply(&mut store, vec![Write::Delete { key: Key::Network(network.id), expect: Expect::Any }]).unwrap();
+    network.id = NetworkId::from_bits(6);
+    assert!(matches!(refuses(&store, network.clone()), Conflict::Taken { what: Claim::Vni(_), .. }));
+    network.vni = Vni(0x00ff_fffe);
+    assert!(matches!(refuses(&store, network.clone()), Conflict::Taken { what: Claim::Vni(_), .. }));
+    network.vni = Vni(vni.0 + 1);
+    create(&mut store, network).unwrap();
+}
+
+#[test]
+fn the_clusters_counters_never_go_back() {
+    let (mut store, _) = small();
+    let stale = Cluster::clone(store.cluster().unwrap());
+    give(&mut store, 1, 50, "10.0.1.9");
+    assert_eq!(store.cluster().unwrap().meta.version, stale.meta.version, "a number taken is no new version");
+    apply(&mut store, vec![Write::update(stale.into())]).unwrap();
+    assert_eq!(store.next_endpoint(), EndpointId(51));
+}
+
+#[test]
+fn a_published_port_belongs_to_one_service() {
+    let (store, mut entropy) = small();
+    let mut service = Service::clone(&web(&store));
+    service.id = ServiceId::new(&mut entropy);
+    service.spec.name = "other".parse().unwrap();
+    service.endpoint.vips.clear();
+    for mode in [PublishMode::Ingress, PublishMode::Host] {
+        service.endpoint.ports[0].mode = mode;
+        assert!(matches!(refuses(&store, service.clone()), Conflict::Taken { what: Claim::Port(..), .. }));
+    }
+    service.endpoint.ports[0].published = Port::new(8081).unwrap();
+    let mut store = store;
+    create(&mut store, service.clone()).unwrap();
+    assert!(store.host_port_owners(Port::new(8081).unwrap(), Protocol::Tcp).count() == 1);
+    (service.id, service.spec.name) = (ServiceId::new(&mut entropy), "third".parse().unwrap());
+    create(&mut store, service.clone()).unwrap();
+    (service.id, service.spec.name) = (ServiceId::new(&mut entropy), "fourth".parse().unwrap());
+    service.endpoint.ports[0].mode = PublishMode::Ingress;
+    assert!(matches!(refuses(&store, service), Conflict::Taken { what: Claim::Port(..), .. }));
+}
+
+#[test]
+fn nothing_refers_to_what_is_not_there() {
+    let (mut store, _) = small();
+    let nowhere = NetworkId::from_bits(404);
+    let mut lost = task(&store, 1, 1, "10.0.1.9");
+    lost.endpoints[0].network = nowhere;
+    let missing = Conflict::Dangling { key: Key::Task(lost.id), target: Key::Network(nowhere) };
+    assert_eq!(refuses(&store, lost), missing);
+    let mut lost = task(&store, 1, 1, "10.0.1.9");
+    lost.service = ServiceId::from_bits(404);
+    assert!(matches!(refuses(&store, lost), Conflict::Dangling { target: Key::Service(_), .. }));
+    let mut lost = task(&store, 1, 1, "10.0.1.9");
+    lost.node = Some(NodeId::from_bits(404));
+    assert!(matches!(refuses(&store, lost), Conflict::Dangling { target: Key::Node(_), .. }));
+    let mut service = Service::clone(&web(&store));
+    service.spec.task.networks[0].network = nowhere;
+    let put = vec![Write::Put { object: service.into(), expect: Expect::Any }];
+    assert!(matches!(refused(&store, put), Conflict::Dangling { target: Key::Network(_), .. }));
+
+    let network = net(&store);
+    let delete = || vec![Write::Delete { key: Key::Network(network.id), expect: Expect::Any }];
+    assert!(matches!(refused(&store, delete()), Conflict::InUse { user: Key::Service(_), .. }));
+    give(&mut store, 1, 1, "10.0.1.9");
+    remove_web(&mut store);
+    assert!(matches!(refused(&store, delete()), Conflict::InUse { user: Key::Task(_), .. }));
+    assert_eq!(
+        refused(&store, vec![Write::Delete { key: Key::Cluster, expect: Expect::Any }]),
+        Conflict::ClusterDeleted
+    );
+}
+
+#[test]
+fn a_second_ingress_network_is_refused() {
+    let (mut store, _) = small();
+    let mut second = Network::clone(store.ingress_network().unwrap());
+    (second.id, second.vni) = (NetworkId::from_bits(8), Vni(9000));
+    second.spec.name = "second".parse().unwrap();
+    let first = store.ingress_network().unwrap().id;
+    assert!(matches!(refuses(&store, second.clone()), Conflict::Taken { what: Claim::Ingress, .. }));
+    remove_web(&mut store);
+    apply(&mut store, vec![Write::Delete { key: Key::Network(first), expect: Expect::Any }]).unwrap();
+    assert!(store.ingress_network().is_none());
+    create(&mut store, second).unwrap();
+}
+
+#[test]
+fn a_tasks_states_only_move_forward() {
+    let (mut store, _) = small();
+    let mut now = task(&store, 1, 1, "10.0.1.9");
+    create(&mut store, now.clone()).unwrap();
+    let back = Conflict::Backwards { key: Key::Task(now.id) };
+    let put = |task: &Task| vec![Write::Put { object: task.clone().into(), expect: Expect::Any }];
+    now.status.state = TaskState::New;
+    assert_eq!(refused(&store, put(&now)), back);
+    now.status.state = TaskState::Running;
+    now.node = Some(NodeId::from_bits(1));
+    apply(&mut store, put(&now)).unwrap();
+    for (node, desired) in
+        [(Some(2), TaskState::Running), (None, TaskState::Running), (Some(1), TaskState::Ready)]
+    {
+        let moved = Task { node: node.map(NodeId::from_bits), desired_state: desired, ..now.clone() };
+        assert_eq!(refused(&store, put(&moved)), back);
+    }
+    (now.status.state, now.desired_state) = (TaskState::Failed, TaskState::Shutdown);
+    apply(&mut store, put(&now)).unwrap();
+    for state in [TaskState::Running, TaskState::Complete, TaskState::Orphaned] {
+        let mut again = now.clone();
+        again.status.state = state;
+        assert_eq!(refused(&store, put(&again)), back, "{state} after {}", now.status.state);
+    }
+    now.desired_state = TaskState::Remove;
+    apply(&mut store, put(&now)).unwrap();
+}
+
+#[test]
+fn an_ended_task_holds_no_address() {
+    let (mut store, _) = small();
+    let mut first = task(&store, 1, 1, "10.0.1.9");
+    create(&mut store, first.clone()).unwrap();
+    let (network, address) = (net(&store).id, "10.0.1.9".parse().unwrap());
+    assert_eq!(store.address_owner(network, address), Some(Key::Task(first.id)));
+    first.status.state = TaskState::Complete;
+    apply(&mut store, vec![Write::Put { object: first.into(), expect: Expect::Any }]).unwrap();
+    assert_eq!(store.address_owner(network, address), None);
+    give(&mut store, 2, 2, "10.0.1.9");
+    apply(&mut store, vec![Write::Delete { key: Key::Task(TaskId::from_bits(1)), expect: Expect::Any }])
+        .unwrap();
+    assert_eq!(store.address_owner(network, address), Some(Key::Task(TaskId::from_bits(2))));
+}
+
+#[test]
+fn accessors_agree() {
+    let (mut store, _) = small();
+    for (number, slot, node) in [(1_u32, 1, 1), (2, 1, 2), (3, 2, 1)] {
+        let mut task = task(&store, number.into(), number, &format!("10.0.1.{}", 100 + number));
+        (task.slot, task.node) = (slot, Some(NodeId::from_bits(node)));
+        task.status.state = TaskState::Assigned;
+        create(&mut store, task).unwrap();
+    }
+    let service = web(&store).id;
+    let bits = |tasks: Vec<&Arc<Task>>| tasks.iter().map(|task| task.id.bits()).collect::<Vec<_>>();
+    assert_eq!(bits(store.service_tasks(service).collect()), [1, 2, 3]);
+    assert_eq!(bits(store.slot_tasks(service, 1).collect()), [1, 2]);
+    assert_eq!(bits(store.node_tasks(NodeId::from_bits(1)).collect()), [1, 3]);
+    assert_eq!(bits(store.tasks().collect()), [1, 2, 3]);
+    assert_eq!((store.nodes().count(), store.networks().count(), store.services().count()), (2, 2, 1));
+    assert_eq!(store.network_services(net(&store).id).count(), 1);
+    assert_eq!(store.network_services(store.ingress_network().unwrap().id).count(), 1);
+    let owners: Vec<_> =
+        store.network_addresses(net(&store).id).map(|(address, _)| address.to_string()).collect();
+    assert_eq!(owners, ["10.0.1.1", "10.0.1.2", "10.0.1.101", "10.0.1.102", "10.0.1.103"]);
+    assert_eq!(store.ingress_port_owner(Port::new(8080).unwrap(), Protocol::Tcp).unwrap().id, service);
+    assert!(store.ingress_port_owner(Port::new(8080).unwrap(), Protocol::Udp).is_none());
+    for key in
+        [Key::Cluster, Key::Service(service), Key::Network(net(&store).id), Key::Task(TaskId::from_bits(3))]
+    {
+        assert_eq!(store.get(key).unwrap().key(), key);
+    }
+}
+
+#[test]
+fn objects_are_found_by_id_by_name_and_by_the_beginning_of_an_id() {
+    let (mut store, _) = small();
+    let base = |text: &str| format!("{text:0<25}").parse::<TaskId>().unwrap().bits();
+    for (number, bits) in [(1, base("abc")), (2, base("abd")), (3, base("exy"))] {
+        give(&mut store, bits, number, &format!("10.0.1.{}", 100 + number));
+    }
+    let found = |text: &str| store.find_task(text).map(|task| task.id.bits());
+    assert_eq!(found("abc"), Ok(base("abc")));
+    assert_eq!(found(&TaskId::from_bits(base("exy")).to_string()), Ok(base("exy")));
+    assert_eq!(found(&format!("web.1.{}", TaskId::from_bits(base("exy")))), Ok(base("exy")));
+    let ambiguous = found("ab").unwrap_err();
+    assert_eq!(
+        ambiguous.to_string(),
+        "task ab is ambiguous (2 matches found: abc0000000000000000000000, abd0000000000000000000000)"
+    );
+    for missing in ["", "q", "ABC", "web.2.exy", "zzzzzzzzzzzzzzzzzzzzzzzzz", &"a".repeat(400)] {
+        assert!(matches!(found(missing), Err(LookupError::NotFound { .. })), "{missing}");
+    }
+    assert_eq!(store.find_service("web").unwrap().id, web(&store).id);
+    assert_eq!(store.find_network("Net").unwrap().id, net(&store).id);
+    assert_eq!(store.find_service("nope").unwrap_err().to_string(), "service nope not found");
+    assert_eq!(store.find_node("n2").unwrap().id.bits(), 2);
+    let mut twin = join_request(3);
+    twin.description.hostname = "n2".to_owned();
+    let joined = command::join_node(&store, twin, AT).unwrap();
+    apply(&mut store, joined.writes).unwrap();
+    assert!(
+        store
+            .find_node("n2")
+            .unwrap_err()
+            .to_string()
+            .starts_with("node n2 is ambiguous (2 matches found: 0")
+    );
+}
+
+#[test]
+fn a_prefix_beyond_every_id_finds_nothing() {
+    let mut map: OrdMap<Id<crate::id::SessionKind>, Arc<()>> = OrdMap::new();
+    map.insert(SessionId::from_bits(u128::MAX), Arc::new(()));
+    assert_eq!(SessionId::from_bits(u128::MAX).to_string(), "f5lxx1zz5pnorynqglhzmsp33");
+    let (mut store, _) = small();
+    give(&mut store, u128::MAX, 1, "10.0.1.9");
+    for text in ["f", "f5lxx1zz5pnorynqglhzmsp33", "f5lxx1zz"] {
+        assert!(store.find_task(text).is_ok(), "{text}");
+    }
+    assert!(store.find_task("f6").is_err());
+}
+
+#[test]
+fn the_digest_tells_contents_not_history() {
+    let (store, _) = small();
+    let (mut forward, mut backward) = (store.clone(), store.clone());
+    let tasks: Vec<_> = (1..=5).map(|n| task(&store, n.into(), n, &format!("10.0.1.{}", 100 + n))).collect();
+    let at_once = |tasks: Vec<Task>| tasks.into_iter().map(|task| Write::create(task.into())).collect();
+    apply(&mut forward, at_once(tasks.clone())).unwrap();
+    assert_ne!(forward.digest(), store.digest());
+    let node = Object::Node(backward.node(NodeId::from_bits(2)).unwrap().clone());
+    apply(&mut backward, vec![Write::Put { object: node.clone(), expect: Expect::Any }]).unwrap();
+    assert_ne!(backward.digest(), store.digest(), "a new version is a new content");
+    let index = forward.index() + 1;
+    forward
+        .apply(index, &Transaction { at: AT, writes: vec![Write::Put { object: node, expect: Expect::Any }] })
+        .unwrap();
+    let deletes = tasks.iter().map(|task| Write::Delete { key: Key::Task(task.id), expect: Expect::Any });
+    apply(&mut forward, deletes.collect()).unwrap();
+    assert_eq!(forward.task_count(), 0);
+    assert_ne!(forward.digest(), store.digest(), "numbers given stay given");
+}
+
+#[test]
+fn the_digest_is_fixed() {
+    let empty = Store::default().digest();
+    assert_eq!(empty, Store { index: 9, ..Store::default() }.digest());
+    let text: String = empty.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(text, "80a76a18", "a change of the digest splits clusters of two versions");
+}
+
+#[test]
+fn snapshots_come_back_whole() {
+    let (mut store, _) = small();
+    // Ids and numbers in opposite orders, and an ended task whose address another has.
+    let mut ended = task(&store, 9, 1, "10.0.1.9");
+    create(&mut store, ended.clone()).unwrap();
+    ended.status.state = TaskState::Failed;
+    apply(&mut store, vec![Write::Put { object: ended.into(), expect: Expect::Any }]).unwrap();
+    give(&mut store, 5, 2, "10.0.1.9");
+    give(&mut store, 4, 3, "10.0.1.8");
+    let bytes = store.to_snapshot().unwrap();
+    let mut restored = Store::from_snapshot(&bytes).unwrap();
+    assert_eq!((restored.digest(), restored.index()), (store.digest(), store.index()));
+    assert_eq!(restored.to_snapshot().unwrap(), bytes);
+    assert_eq!(restored.next_endpoint(), store.next_endpoint());
+    for endpoint in [1, 3] {
+        let again = task(&store, 6, endpoint, "10.0.1.7");
+        assert_eq!(refuses(&restored, again.clone()), refuses(&store, again));
+    }
+    let next = task(&store, 6, 4, "10.0.1.7");
+    create(&mut restored, next.clone()).unwrap();
+    create(&mut store, next).unwrap();
+    assert_eq!(restored.digest(), store.digest());
+    assert_eq!(
+        Store::from_snapshot(&Store::default().to_snapshot().unwrap()).unwrap().digest(),
+        Store::default().digest()
+    );
+}
+
+#[test]
+fn a_snapshot_of_another_format_or_with_a_flipped_bit_is_refused() {
+    let (store, _) = small();
+    let bytes = store.to_snapshot().unwrap();
+    let newer = [&7_u16.to_le_bytes(), &bytes[2..]].concat();
+    let refusal = Store::from_snapshot(&newer).unwrap_err();
+    assert_eq!(refusal.to_string(), "format 7 is newer than this meshd knows (1): upgrade it");
+    for short in [0, 1, 2, bytes.len() / 2, bytes.len() - 1] {
+        assert!(Store::from_snapshot(&bytes[..short]).is_err(), "{short} bytes");
+    }
+    assert!(Store::from_snapshot(&[bytes.as_slice(), &[0]].concat()).is_err(), "bytes left over");
+    let index_bytes = 3;
+    for at in index_bytes..bytes.len() {
+        let mut flipped = bytes.clone();
+        flipped[at] ^= 1;
+        if let Ok(read) = Store::from_snapshot(&flipped) {
+            assert_eq!(read.digest(), store.digest(), "bit flipped in byte {at}");
+        }
+    }
+}
+
+#[test]
+fn transactions_come_back_whole_or_are_refused() {
+    let (store, _) = small();
+    let writes = vec![
+        Write::create(task(&store, 1, 1, "10.0.1.9").into()),
+        Write::update(Object::Service(web(&store))),
+        Write::Delete { key: Key::Node(NodeId::from_bits(2)), expect: Expect::Version(3) },
+    ];
+    let transaction = Transaction { at: AT, writes };
+    let bytes = transaction.to_bytes().unwrap();
+    assert_eq!(Transaction::from_bytes(&bytes), Ok(transaction));
+    assert!(matches!(Transaction::from_bytes(&bytes[..9]), Err(DecodeError::Damaged { .. })));
+    assert!(matches!(Transaction::from_bytes(&[9, 9, 9]), Err(DecodeError::Newer { found: 0x0909, .. })));
+    let large = vec![0; TRANSACTION_MAX + 1];
+    assert!(matches!(Transaction::from_bytes(&large), Err(DecodeError::TooLarge { .. })));
+    // A length far beyond the data must not reserve memory for it.
+    let lying = [1, 0, 0, 0xff, 0xff, 0xff, 0xff, 0x0f];
+    assert!(matches!(Transaction::from_bytes(&lying), Err(DecodeError::Damaged { .. })));
+}
+
+/// One random write over a handful of keys, most of them sensible.
+fn random_writes(store: &Store, entropy: &mut Seeded) -> Vec<Write> {
+    let mut writes = Vec::new();
+    for _ in 0..=entropy.below(3) {
+        let number = 1 + entropy.below(6);
+        let key = Key::Task(TaskId::from_bits(number.into()));
+        let expect = [Expect::New, Expect::Any, Expect::Version(store.index())]
+            [usize::try_from(entropy.below(3)).unwrap()];
+        if entropy.below(4) == 0 {
+            writes.push(Write::Delete { key, expect: Expect::Any });
+            continue;
+        }
+        let endpoint = store.next_endpoint().0 + u32::try_from(entropy.below(2)).unwrap();
+        let mut object = task(store, number.into(), endpoint, &format!("10.0.1.{}", 10 + entropy.below(5)));
+        if let Some(old) = store.task(object.id).filter(|_| entropy.below(3) > 0) {
+            object.endpoints.clone_from(&old.endpoints);
+        }
+        object.status.state = [TaskState::Pending, TaskState::Running, TaskState::Failed]
+            [usize::try_from(entropy.below(3)).unwrap()];
+        object.node = Some(NodeId::from_bits(1)).filter(|_| entropy.below(2) == 0);
+        writes.push(Write::Put { object: object.into(), expect });
+    }
+    writes
+}
+
+proptest! {
+    #![proptest_config(crate::testing::cases(64))]
+
+    /// Replicas that apply, replay and restore agree at every step; indexes hold what the objects hold.
+    #[test]
+    fn replicas_agree(seed: u64) {
+        let (mut store, _) = small();
+        let mut entropy = Seeded(seed);
+        let (mut replica, mut follower) = (store.clone(), store.clone());
+        for _ in 0..40 {
+            let index = store.index() + 1;
+            let transaction = Transaction { at: AT, writes: random_writes(&store, &mut entropy) };
+            let before = store.digest();
+            let outcome = store.apply(index, &transaction);
+            prop_assert_eq!(&replica.apply(index, &transaction), &outcome);
+            follower.replay(index, outcome.as_deref().unwrap_or_default());
+            if outcome.is_err() {
+                prop_assert_eq!(store.digest(), before);
+            }
+            prop_assert_eq!(replica.digest(), store.digest());
+            prop_assert_eq!(follower.digest(), store.digest());
+            if entropy.below(5) == 0 {
+                replica = Store::from_snapshot(&store.to_snapshot().unwrap()).unwrap();
+            }
+            check_indexes(&store)?;
+            check_indexes(&replica)?;
+            check_indexes(&follower)?;
+        }
+    }
+}
+
+fn check_indexes(store: &Store) -> Result<(), TestCaseError> {
+    let live = || store.tasks().filter(|task| !task.status.state.is_final());
+    let mut held: Vec<(NetworkId, IpAddr, Key)> = live()
+        .flat_map(|task| task.endpoints.iter().map(|it| (it.network, it.address, Key::Task(task.id))))
+        .chain(store.networks().map(|network| (network.id, network.gateway, Key::Network(network.id))))
+        .chain(store.services().flat_map(|service| {
+            service
+                .endpoint
+                .vips
+                .iter()
+                .map(|(network, address)| (*network, *address, Key::Service(service.id)))
+        }))
+        .collect();
+    held.sort_unstable();
+    let indexed: Vec<_> =
+        store.addresses.iter().map(|((network, address), owner)| (*network, *address, *owner)).collect();
+    prop_assert_eq!(held, indexed);
+    let placed: Vec<_> = store.placed.iter().map(|(_, task)| *task).collect();
+    let with_node: std::collections::BTreeSet<_> =
+        store.tasks().filter(|task| task.node.is_some()).map(|task| task.id).collect();
+    prop_assert_eq!(placed.into_iter().collect::<std::collections::BTreeSet<_>>(), with_node);
+    prop_assert_eq!(store.slots.len(), store.tasks.len());
+    Ok(())
+}
+
+#[test]
+fn a_node_starts_unheard_of() {
+    let (store, _) = small();
+    assert!(store.nodes().all(|node| node.status.state == NodeState::Unknown));
+}
