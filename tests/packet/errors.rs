@@ -9,7 +9,6 @@ use crate::packet::{ACK, Packet, error, mac, tcp, udp};
 use crate::run::Context;
 use crate::world::{ANN_IF, BLUE, BOB, BOB_IF, CLIENT, GATEWAY, NODE, PEER, RIA, UPLINK, VIP, World};
 
-const TCP: u8 = 6;
 const UDP: u8 = 17;
 const ANN_PORT: &str = "10.0.1.10:40000";
 const VIP_PORT: &str = "10.0.1.100:80";
@@ -184,5 +183,4 @@ fn segments_of_a_large_packet_count_and_not_the_packet() {
     let told = error(GATEWAY, "10.0.1.10", 3, 4, 1450, &sent).made().smac(sent.dmac);
     world.with(program::TASK_EGRESS, gso(1411), &sent.bytes()).refused(DropReason::TooBig, ANN_IF, told);
     world.counted(Path::OverlayOut, 1);
-    let _ = TCP;
 }

@@ -20,5 +20,6 @@ mod mutants;
 mod network;
 mod published;
 mod reopening;
+mod sums;
 mod tunnelled;
 mod vip;

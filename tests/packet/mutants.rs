@@ -165,7 +165,7 @@ struct Scratch(PathBuf);
 
 impl Scratch {
     fn new() -> Self {
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("mutants-{}", std::process::id()));
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("mutants");
         fs::create_dir_all(folder.join("programs/src")).unwrap();
         Self(folder)
     }
@@ -188,7 +188,7 @@ impl Scratch {
     }
 
     fn build(&self) -> PathBuf {
-        // Kept between runs, so that only the programs are built.
+        // Kept between runs, as the name of the folder is, so that only the programs are built.
         let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("mutants-target");
         build::compile(&self.programs(), &target).unwrap()
     }

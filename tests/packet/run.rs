@@ -12,6 +12,9 @@ const MAP_UPDATE: u32 = 2;
 const PROG_LOAD: u32 = 5;
 const TEST_RUN: u32 = 10;
 
+/// `BPF_F_TEST_SKB_CHECKSUM_COMPLETE`.
+const CHECKSUM_COMPLETE: u32 = 1 << 2;
+
 /// Words of `struct __sk_buff`.
 const CONTEXT_WORDS: usize = 48;
 const INGRESS_IFINDEX: usize = 9;
@@ -26,6 +29,9 @@ pub struct Context {
     pub ingress_ifindex: u32,
     pub cb: [u32; 4],
     pub gso_size: u32,
+    /// The packet comes with its sum, as from most devices, and the kernel checks that the sum is still right
+    /// after the program. It does not know that one which was resized has none any more.
+    pub summed: bool,
 }
 
 /// What a run left behind.
@@ -51,6 +57,10 @@ struct TestRun {
     ctx_size_out: u32,
     ctx_in: u64,
     ctx_out: u64,
+    flags: u32,
+    cpu: u32,
+    batch_size: u32,
+    unused: u32,
 }
 
 /// Calls `bpf(2)`.
@@ -83,6 +93,7 @@ pub fn test_run(program: BorrowedFd<'_>, context: Context, packet: &[u8]) -> io:
         ctx_size_out: context_size,
         ctx_in: words.as_ptr() as u64,
         ctx_out: after.as_mut_ptr() as u64,
+        flags: if context.summed { CHECKSUM_COMPLETE } else { 0 },
         ..TestRun::default()
     };
     bpf(TEST_RUN, &mut run)?;

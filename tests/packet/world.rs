@@ -100,6 +100,8 @@ pub struct World {
     drops: BTreeMap<DropReason, u64>,
     counts: BTreeMap<Path, u64>,
     slices: u32,
+    /// See [`Context::summed`].
+    pub summed: bool,
 }
 
 impl World {
@@ -107,7 +109,8 @@ impl World {
     pub fn new() -> Self {
         let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
         clear(&mut loaded.ebpf);
-        let mut world = Self { loaded, drops: BTreeMap::new(), counts: BTreeMap::new(), slices: 0 };
+        let mut world =
+            Self { loaded, drops: BTreeMap::new(), counts: BTreeMap::new(), slices: 0, summed: false };
         world.drops = world.read_drops();
         world.counts = world.read_counts();
         world.populate();
@@ -254,6 +257,7 @@ impl World {
     }
 
     fn run(&mut self, program: Option<&str>, context: Context, frame: &[u8]) -> Output {
+        let context = Context { summed: self.summed, ..context };
         let loaded = &*self.loaded;
         let fd = match program {
             None => loaded.tunnel.fd(),

@@ -90,7 +90,7 @@ fn reset(packet: &mut Packet) -> Result<(), DropReason> {
     let pseudo = checksum::pseudo(packet.src.bytes(), packet.dst.bytes(), TCP, 20);
     let check = checksum::finish(sum(&made, pseudo));
     made[16..18].copy_from_slice(&check.to_ne_bytes());
-    packet.skb.store(packet.l4, &made)?;
+    packet.skb.overwrite(packet.l4, &made)?;
     packet.flags = flags;
     packet.tcp_len = 20;
     Ok(())
@@ -108,8 +108,8 @@ fn error(packet: &mut Packet, speaker: Be32, code: u8, mtu: u16) -> Result<(), D
     icmp[6..8].copy_from_slice(&mtu.to_be_bytes());
     let check = checksum::finish(sum(&icmp, sum(&quote, 0)));
     icmp[2..4].copy_from_slice(&check.to_ne_bytes());
-    packet.skb.store(packet.l4, &icmp)?;
-    packet.skb.store(packet.l4 + 8, &quote)?;
+    packet.skb.overwrite(packet.l4, &icmp)?;
+    packet.skb.overwrite(packet.l4 + 8, &quote)?;
     packet.shape = Shape::Plain;
     packet.flags = 0;
     Ok(())
@@ -136,5 +136,5 @@ fn put_ip(packet: &mut Packet, protocol: u8, length: u16) -> Result<(), DropReas
     ip[10..12].copy_from_slice(&check.to_ne_bytes());
     packet.l4 = ETH_LEN + IP_LEN;
     packet.total = total;
-    packet.skb.store(ETH_LEN, &ip)
+    packet.skb.overwrite(ETH_LEN, &ip)
 }

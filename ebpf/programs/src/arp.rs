@@ -9,6 +9,7 @@ use mesh_abi::{
 };
 
 use crate::{
+    nat,
     parse::{ETH_LEN, address},
     skb::Skb,
     verdict::{Refusal, Verdict, count},
@@ -77,15 +78,13 @@ fn answer(skb: Skb, question: &Question) -> Result<Verdict, Refusal> {
 
 #[inline(never)]
 fn write(skb: Skb, question: &Question) -> Result<(), DropReason> {
-    let mut frame = [0u8; 42];
+    let mut arp = [0u8; 28];
     let mac = mac_of(question.target);
-    frame[0..6].copy_from_slice(&question.sender_mac);
-    frame[6..12].copy_from_slice(&mac);
-    frame[12..14].copy_from_slice(&[8, 6]);
-    frame[14..22].copy_from_slice(&REPLY);
-    frame[22..28].copy_from_slice(&mac);
-    frame[28..32].copy_from_slice(&question.target.bytes());
-    frame[32..38].copy_from_slice(&question.sender_mac);
-    frame[38..42].copy_from_slice(&question.sender.bytes());
-    skb.store(0, &frame)
+    arp[0..8].copy_from_slice(&REPLY);
+    arp[8..14].copy_from_slice(&mac);
+    arp[14..18].copy_from_slice(&question.target.bytes());
+    arp[18..24].copy_from_slice(&question.sender_mac);
+    arp[24..28].copy_from_slice(&question.sender.bytes());
+    skb.overwrite(ETH_LEN, &arp)?;
+    nat::set_macs(skb, mac, question.sender_mac)
 }

@@ -6,7 +6,7 @@
 use core::mem::MaybeUninit;
 
 use aya_ebpf::{
-    bindings::{__sk_buff, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR},
+    bindings::{__sk_buff, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR, BPF_F_RECOMPUTE_CSUM},
     helpers::{
         bpf_csum_diff, bpf_ktime_get_ns, bpf_l3_csum_replace, bpf_l4_csum_replace, bpf_skb_change_tail,
         bpf_skb_change_type, bpf_skb_load_bytes, bpf_skb_store_bytes,
@@ -83,11 +83,23 @@ impl Skb {
         (!failed).then(|| unsafe { bytes.assume_init() })
     }
 
-    /// Writes `bytes` at `offset`.
+    /// Writes `bytes` at `offset`, where a checksum is changed along with them so that sums over both stay:
+    /// addresses, ports, and MAC addresses, which no sum covers.
     #[inline(always)]
     pub fn store<const N: usize>(self, offset: u32, bytes: &[u8; N]) -> Result<(), DropReason> {
+        self.put(offset, bytes, 0)
+    }
+
+    /// Writes any `bytes` at `offset`, and amends the sum that a device may have left with the packet.
+    #[inline(always)]
+    pub fn overwrite<const N: usize>(self, offset: u32, bytes: &[u8; N]) -> Result<(), DropReason> {
+        self.put(offset, bytes, u64::from(BPF_F_RECOMPUTE_CSUM))
+    }
+
+    #[inline(always)]
+    fn put<const N: usize>(self, offset: u32, bytes: &[u8; N], flags: u64) -> Result<(), DropReason> {
         // SAFETY: `bytes` has `N` bytes; the helper checks the packet's bounds.
-        ok(unsafe { bpf_skb_store_bytes(self.0, offset, bytes.as_ptr().cast(), N as u32, 0) })
+        ok(unsafe { bpf_skb_store_bytes(self.0, offset, bytes.as_ptr().cast(), N as u32, flags) })
     }
 
     /// Adds a sum's difference to the IP header checksum at `offset`.
