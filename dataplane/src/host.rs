@@ -30,7 +30,7 @@ pub enum HostError {
         source: io::Error,
     },
     /// A folder or file of the dataplane could not be made, read or removed.
-    #[error("cannot {action} {path}: {source}")]
+    #[error("cannot {action} {path}: {source}{}", hint(source))]
     File {
         /// `make`, `read`, `write` or `remove`.
         action: &'static str,
@@ -39,6 +39,10 @@ pub enum HostError {
         /// The kernel's answer.
         source: io::Error,
     },
+}
+
+fn hint(error: &io::Error) -> &'static str {
+    if error.kind() == io::ErrorKind::PermissionDenied { " (root is needed)" } else { "" }
 }
 
 impl HostError {

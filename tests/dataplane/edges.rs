@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use mesh_dataplane::desired::Vip;
 
-use crate::traffic::{ask, ping, tcp, tcp_server, udp, udp_server};
+use crate::traffic::{SILENCE, ask, ping, tcp, tcp_server, udp, udp_server};
 use crate::world::{CLIENT, PUBLISHED, TARGET, VIP, VNI, World, network};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -120,6 +120,40 @@ async fn errors_come_back_through_the_translation() {
     // An address of the network that nobody has.
     let nobody = (Ipv4Addr::new(10, 0, 1, 200), TARGET);
     assert!(tcp(&world.task(2).netns, nobody).is_err_and(|error| error.kind() != ErrorKind::TimedOut));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tunnel_from_anyone_who_is_no_peer_ends_at_the_door() {
+    let world = World::with_service(2, 1).await;
+    let task = world.task(1);
+    let listening = task
+        .netns
+        .run(|| {
+            let socket = std::net::UdpSocket::bind(("0.0.0.0", 9999)).unwrap();
+            socket.set_read_timeout(Some(SILENCE)).unwrap();
+            socket
+        })
+        .unwrap();
+    // VXLAN header, Ethernet, IPv4 and UDP as a task of the other node would send it.
+    let mut packet = vec![8, 0, 0, 0, 0, 0x10, 0x01, 0];
+    packet.extend([0x02, 0x42, 10, 0, 1, 3, 0x02, 0x42, 10, 0, 1, 4, 8, 0]);
+    packet.extend([0x45, 0, 0, 30, 0, 1, 0x40, 0, 64, 17, 0x24, 0xc8, 10, 0, 1, 4, 10, 0, 1, 3]);
+    packet.extend([0x27, 0x0f, 0x27, 0x0f, 0, 10, 0, 0, b'h', b'i']);
+    let mut buffer = [0; 16];
+    let send = |from: &World, peer: bool| {
+        let netns = if peer { &from.nodes[1].netns } else { &from.client };
+        netns
+            .run(|| {
+                let socket = std::net::UdpSocket::bind(("0.0.0.0", 50_000)).unwrap();
+                socket.send_to(&packet, (from.nodes[0].address, 4789)).unwrap();
+            })
+            .unwrap();
+    };
+    send(&world, true);
+    assert_eq!(listening.recv(&mut buffer).unwrap(), 2, "the packet is a good one");
+    send(&world, false);
+    assert!(listening.recv(&mut buffer).is_err());
+    assert_eq!(world.nodes[0].drops("not-peer").await, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -17,6 +17,7 @@ async fn connections_live_through_a_restart_and_new_ones_fail_never() {
     let mut world = World::with_service(2, 2).await;
     for id in [1, 2] {
         tcp_server(&world.task(id).netns, TARGET, &id.to_string());
+        udp_server(&world.task(id).netns, Ipv4Addr::UNSPECIFIED, TARGET, &id.to_string());
     }
     let from = world.task(1).netns.clone();
     let nodes: Vec<Ipv4Addr> = world.nodes.iter().map(|node| node.address).collect();
@@ -30,7 +31,13 @@ async fn connections_live_through_a_restart_and_new_ones_fail_never() {
     let client = world.client.clone();
     std::thread::scope(|scope| {
         let prober = scope.spawn(|| {
+            // Nothing sends a datagram again: one that is lost is seen.
+            let mut datagrams: Vec<_> = nodes.iter().map(|node| udp(&client, (*node, PUBLISHED))).collect();
+            datagrams.extend((0..2).map(|_| udp(&from, (VIP, TARGET))));
             while !stop.load(Ordering::Relaxed) {
+                for socket in &datagrams {
+                    ask(socket, "hello").unwrap();
+                }
                 tcp(&from, (VIP, TARGET)).unwrap();
                 for node in &nodes {
                     tcp(&client, (*node, PUBLISHED)).unwrap();

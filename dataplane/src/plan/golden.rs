@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use super::{
-    DesiredTables, Facts, LinkOperation, Links, ServiceNumbers, Tables, Uplink, finish, prepare, tables,
+    DesiredTables, EndpointLink, Facts, LinkOperation, Links, ServiceNumbers, Tables, Uplink, finish,
+    prepare, tables,
 };
 use crate::desired::DesiredState;
 use crate::name;
@@ -186,6 +188,28 @@ fn entries_that_somebody_altered_or_deleted_are_put_right() {
     placed.backends[0] = 0;
     assert_eq!(model.apply(&wanted).len(), 1, "{key}");
     assert_eq!(model.tables.frontends[&key].backends, [1, 2]);
+}
+
+#[test]
+fn an_orphan_goes_before_anything_is_made() {
+    let mut model = Model::new();
+    let wanted = example();
+    let nowhere = EndpointLink {
+        netns: PathBuf::new(),
+        inside: String::new(),
+        mac: None,
+        address: None,
+        mtu: 0,
+        gateway: None,
+        dns: false,
+        up: true,
+    };
+    // One of a task that is gone, and one of endpoint 1 whose inner end is not where it should be.
+    model.links.endpoints.extend([(99, nowhere.clone()), (1, nowhere)]);
+    let steps = model.apply(&wanted);
+    let position = |text: &str| steps.iter().position(|step| step.starts_with(text));
+    assert!(position("delete veth mv1").unwrap() < position("add veth mv1").unwrap());
+    assert!(position("delete veth mv63").unwrap() < position("add veth mv1").unwrap());
 }
 
 #[test]

@@ -306,14 +306,15 @@ pub fn finish(from: &Links, to: &Links) -> Vec<LinkOperation> {
     operations
 }
 
-/// Endpoints that have to go before others can be made: they are made anew themselves, or sit where another
-/// one should be.
+/// Endpoints that have to go before others can be made: they are made anew themselves, sit where another one
+/// should be, or are orphans that may sit anywhere.
 fn in_the_way<'a>(from: &'a Links, to: &'a Links) -> impl Iterator<Item = EndpointId> + 'a {
     let places: BTreeMap<_, _> =
         to.endpoints.iter().map(|(id, link)| ((&link.netns, &link.inside), *id)).collect();
     from.endpoints.iter().filter_map(move |(id, there)| {
         let remade = to.endpoints.get(id).is_some_and(|wanted| there.is_another(wanted));
         let taken = places.get(&(&there.netns, &there.inside)).is_some_and(|owner| owner != id);
-        (remade || taken).then_some(*id)
+        let orphan = there.netns.as_os_str().is_empty() && !to.endpoints.contains_key(id);
+        (remade || taken || orphan).then_some(*id)
     })
 }
