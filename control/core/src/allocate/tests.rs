@@ -206,7 +206,7 @@ fn dynamic_ports_are_given_once_and_kept() {
             .collect()
     };
     cluster.describe(NodeId::from_bits(1), |node| {
-        node.listening = vec![(Port::new(30_001).unwrap(), Protocol::Tcp)]
+        node.listening = vec![(Port::new(30_001).unwrap(), Protocol::Tcp)];
     });
     cluster.run_for(SOON);
     let publishing = |name: &str, ports: &[PublishedPort]| {

@@ -193,9 +193,21 @@ fn a_cluster_is_updated_at_the_version_that_was_read() {
     assert_eq!((cluster.worker_token.as_str(), cluster.manager_token.as_str()), ("new", "manager"));
 }
 
+type Change = fn(&mut ServiceSpec);
+
+/// Checks that each change to a good service is refused, with these words.
+fn refuse_each(cases: Vec<(Change, &str)>) {
+    let bench = Bench::new();
+    for (change, refusal) in cases {
+        let mut spec = service_spec("web", 1);
+        change(&mut spec);
+        let outcome = create_service(&bench.store, spec, AT, &mut Seeded(1));
+        assert_eq!(words(outcome), (RefusalKind::InvalidArgument, refusal.into()));
+    }
+}
+
 #[test]
 fn service_fields_are_checked() {
-    type Change = fn(&mut ServiceSpec);
     let cases: Vec<(Change, &str)> = vec![
         (
             |spec| spec.labels = [(String::new(), String::new())].into(),
@@ -257,6 +269,13 @@ fn service_fields_are_checked() {
             |spec| spec.task.container.stop_grace_period = Some(Duration::MAX),
             "invalid stop grace period: longer than a year",
         ),
+    ];
+    refuse_each(cases);
+}
+
+#[test]
+fn numbers_and_durations_of_a_service_are_checked() {
+    let cases: Vec<(Change, &str)> = vec![
         (|spec| spec.task.restart.delay = Duration::MAX, "invalid restart delay: longer than a year"),
         (|spec| spec.task.restart.window = Duration::MAX, "invalid restart window: longer than a year"),
         (|spec| spec.update.monitor = Duration::MAX, "invalid update monitor: longer than a year"),
@@ -295,18 +314,11 @@ fn service_fields_are_checked() {
             "invalid ports: 257 entries are more than the 256 allowed",
         ),
     ];
-    let bench = Bench::new();
-    for (change, refusal) in cases {
-        let mut spec = service_spec("web", 1);
-        change(&mut spec);
-        let outcome = create_service(&bench.store, spec, AT, &mut Seeded(1));
-        assert_eq!(words(outcome), (RefusalKind::InvalidArgument, refusal.into()));
-    }
+    refuse_each(cases);
 }
 
 #[test]
 fn service_fields_that_are_good_are_taken() {
-    type Change = fn(&mut ServiceSpec);
     let cases: Vec<Change> = vec![
         |spec| spec.task.container.env = vec!["A=".into(), "B=x=y".into()],
         |spec| spec.task.container.hostname = Some("a.b-c.d".into()),
@@ -317,7 +329,7 @@ fn service_fields_that_are_good_are_taken() {
         |spec| spec.endpoint.ports = vec![tcp(80), port(80, PublishMode::Ingress, Protocol::Udp)],
         |spec| {
             (spec.endpoint.mode, spec.endpoint.ports) =
-                (EndpointMode::Dnsrr, vec![port(80, PublishMode::Host, Protocol::Tcp)])
+                (EndpointMode::Dnsrr, vec![port(80, PublishMode::Host, Protocol::Tcp)]);
         },
         |spec| spec.mode = ServiceMode::Replicated { replicas: 0 },
         |spec| spec.mode = ServiceMode::Global,
@@ -499,7 +511,6 @@ fn updates_happen_at_the_version_that_was_read() {
 
 #[test]
 fn what_would_replace_running_tasks_is_refused_by_its_field() {
-    type Change = fn(&mut ServiceSpec);
     let cases: Vec<(Change, &str)> = vec![
         (|spec| spec.task.container.image = "mesh/whoami:2".into(), "image"),
         (|spec| spec.task.container.command.push("x".into()), "command"),
@@ -622,6 +633,8 @@ fn a_network_in_use_stays() {
     assert!(bench.store.network(net).is_none());
 }
 
+type Joining = fn(&mut JoinNode);
+
 #[test]
 fn nodes_join_once() {
     let mut bench = Bench::new();
@@ -629,7 +642,7 @@ fn nodes_join_once() {
     let known = bench.store.node(id).unwrap().clone();
     bench.join(2, |join| join.description.hostname = "else".to_owned()).unwrap();
     assert_eq!(bench.store.node(id), Some(&known));
-    let cases: [(fn(&mut JoinNode), &str); 6] = [
+    let cases: [(Joining, &str); 6] = [
         (|join| join.description.hostname.clear(), "invalid hostname: must have 1 to 255 bytes"),
         (
             |join| join.data_path_addr = "0.0.0.0".parse().unwrap(),

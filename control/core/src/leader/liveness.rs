@@ -62,8 +62,9 @@ impl Liveness {
         liveness
     }
 
+    /// How long a node may be silent. Half a heartbeat is for what is late on its way.
     fn grace(&self) -> Duration {
-        self.heartbeat.saturating_mul(HEARTBEATS)
+        self.heartbeat.saturating_mul(HEARTBEATS).saturating_add(self.heartbeat / 2)
     }
 
     fn set_deadline(&mut self, node: NodeId, at: Timestamp) {

@@ -45,13 +45,12 @@ fn a_node_is_ready_once_its_agent_speaks() {
 #[test]
 fn a_node_is_down_after_more_than_three_heartbeats_of_silence() {
     let mut cluster = VirtualCluster::new(2, 1);
-    let beat = cluster.now;
+    // Its last heartbeat is not older than the cluster's first 50 ms.
     cluster.silence(node(2));
-    // Its last heartbeat was when it opened the session, 50 ms ago at most.
-    cluster.run_for(HEARTBEAT * 3 - Duration::from_millis(50) - cluster.now.since(beat));
+    cluster.run_for(HEARTBEAT * 3);
     assert_eq!(state(&cluster, 2), NodeState::Ready);
     let left = until(&mut cluster, 2, NodeState::Down).unwrap();
-    assert!(left < Duration::from_millis(60), "{left:?}");
+    assert!(left <= HEARTBEAT / 2 + Duration::from_millis(2), "{left:?}");
     assert_eq!(cluster.node(node(2)).status.message, "heartbeat failure");
     cluster.resume(node(2));
     let back = until(&mut cluster, 2, NodeState::Ready).unwrap();
@@ -72,7 +71,7 @@ fn the_heartbeat_is_a_setting_that_takes_effect_at_once() {
     cluster.run_for(secs(20));
     cluster.silence(node(2));
     let took = until(&mut cluster, 2, NodeState::Down).unwrap();
-    assert!(took > secs(10) && took <= secs(16), "{took:?}");
+    assert!(took > secs(12) && took <= secs(18), "{took:?}");
 }
 
 #[test]

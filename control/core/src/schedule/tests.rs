@@ -100,7 +100,7 @@ fn explanations_count_nodes_by_the_first_filter_that_they_fail() {
         let mut cluster = VirtualCluster::new(4, 1);
         for number in 1..=4 {
             cluster.describe(node(number), |node| {
-                node.listening = vec![(Port::new(22).unwrap(), Protocol::Tcp)]
+                node.listening = vec![(Port::new(22).unwrap(), Protocol::Tcp)];
             });
         }
         cluster.run_for(SOON);
