@@ -1,0 +1,146 @@
+//! A manager and a worker in one process, over real TLS on loopback: joining, sessions, the way of a task
+//! from the user's request to its report, and restarts of either side. Runtime and network are fakes that
+//! remember what they were asked.
+
+mod common;
+
+use std::time::SystemTime;
+
+use common::{Cluster, Worker};
+use mesh_core::object::TaskState;
+use mesh_core::spec::Role;
+use mesh_identity::{Authority, CertificateRequest, JoinToken, NODE_CERTIFICATE_LIFE, TokenSecret};
+use meshd::error::DaemonError;
+use meshd::rpc::proto::AgentMessage;
+use meshd::rpc::proto::dispatcher_client::DispatcherClient;
+use tonic::Code;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_service_runs_on_a_node_that_joined_by_token() {
+    let cluster = Cluster::start().await;
+    let worker = Worker::join(&cluster).await;
+    cluster.create_service("web", 3).await;
+    let tasks = cluster.wait("three running tasks", |store| {
+        let running: Vec<_> =
+            store.tasks().filter(|task| task.status.state == TaskState::Running).cloned().collect();
+        (running.len() == 3).then_some(running)
+    });
+    for task in tasks.await {
+        assert_eq!(task.node, Some(worker.node()));
+        let container = task.status.container.clone().unwrap();
+        assert_eq!(container.container_id.len(), 64);
+        let seen = worker.runtime.log(task.id);
+        assert_eq!(seen, ["prepare", "start"], "{}", task.id);
+        assert!(worker.network.knew_before_start(task.id), "{}", task.id);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_task_is_reported_and_replaced() {
+    let cluster = Cluster::start().await;
+    let worker = Worker::join(&cluster).await;
+    cluster.create_service("web", 1).await;
+    let first = cluster.wait_running(1).await.remove(0);
+    worker.runtime.kill(first.id, 137).await;
+    let failed = cluster
+        .wait("the failure", |store| {
+            store.task(first.id).filter(|task| task.status.state == TaskState::Failed).cloned()
+        })
+        .await;
+    assert_eq!(failed.status.err, "task: non-zero exit (137)");
+    let second = cluster.wait_running(1).await.remove(0);
+    assert_ne!(second.id, first.id);
+    worker.runtime.wait_for(first.id, "remove").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_removed_service_is_out_of_the_network_before_its_signal() {
+    let cluster = Cluster::start().await;
+    let worker = Worker::join(&cluster).await;
+    let service = cluster.create_service("web", 1).await;
+    let task = cluster.wait_running(1).await.remove(0);
+    cluster.remove_service(service).await;
+    worker.runtime.wait_for(task.id, "remove").await;
+    assert_eq!(worker.runtime.log(task.id), ["prepare", "start", "stop", "remove"]);
+    assert!(worker.network.withdrew_before_stop(task.id));
+    cluster.wait("an empty store", |store| (store.tasks().count() == 0).then_some(())).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restarted_worker_goes_on_with_its_tasks() {
+    let cluster = Cluster::start().await;
+    let worker = Worker::join(&cluster).await;
+    cluster.create_service("web", 2).await;
+    let before: Vec<_> = cluster.wait_running(2).await.iter().map(|task| task.id).collect();
+    let worker = worker.restart().await;
+    worker.served().await;
+    // A change that only a served agent carries out: so it has heard everything by then.
+    cluster.create_service("later", 1).await;
+    let after = cluster.wait_running(3).await;
+    for task in &before {
+        assert!(after.iter().any(|now| now.id == *task), "{task} was replaced");
+        assert_eq!(worker.runtime.log(*task), ["prepare", "start"]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restarted_manager_finds_its_worker_and_its_tasks() {
+    let mut cluster = Cluster::start().await;
+    let worker = Worker::join(&cluster).await;
+    cluster.create_service("web", 2).await;
+    let before: Vec<_> = cluster.wait_running(2).await.iter().map(|task| task.id).collect();
+    cluster.stop_manager().await;
+    let ended = before[0];
+    worker.runtime.kill(ended, 3).await;
+    cluster.start_manager().await;
+    let failed = cluster
+        .wait("the failure that nobody heard at first", |store| {
+            store.task(ended).filter(|task| task.status.state == TaskState::Failed).cloned()
+        })
+        .await;
+    assert_eq!(failed.status.err, "task: non-zero exit (3)");
+    assert_eq!(worker.runtime.log(before[1]), ["prepare", "start"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn wrong_tokens_are_refused_for_good() {
+    let cluster = Cluster::start().await;
+    let right = cluster.token(Role::Worker);
+    let stranger = Authority::create(mesh_core::id::ClusterId::from_bits(9), SystemTime::now()).unwrap();
+    let cases = [
+        (JoinToken { root: stranger.root().digest(), ..right }, "does not match fingerprint"),
+        (JoinToken { secret: TokenSecret::from_random(1), ..right }, "A valid join token is necessary"),
+        (cluster.token(Role::Manager), "a second manager cannot be added"),
+    ];
+    for (token, words) in cases {
+        let refused = cluster.application(token).pursue(drop).await.unwrap_err();
+        assert!(matches!(refused, DaemonError::JoinRefused { .. }), "{refused:?}");
+        assert!(refused.to_string().contains(words), "{refused}");
+    }
+    assert_eq!(cluster.raft().store().nodes().count(), 1, "nobody was let in");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sessions_are_for_nodes_of_the_cluster_alone() {
+    let cluster = Cluster::start().await;
+    let nobody = mesh_identity::tls::joiner_config(cluster.token(Role::Worker).root).unwrap();
+    let (to, hello) = tokio::sync::mpsc::channel(1);
+    to.send(AgentMessage { kind: None }).await.unwrap();
+    let channel = meshd::rpc::client::connect(cluster.addr().to_string(), nobody.into()).await.unwrap();
+    let refused = DispatcherClient::new(channel)
+        .session(tokio_stream::wrappers::ReceiverStream::new(hello))
+        .await
+        .unwrap_err();
+    assert_eq!(refused.code(), Code::Unauthenticated, "{refused}");
+    // A request of another cluster's node does not even get through TLS.
+    let other = Authority::create(mesh_core::id::ClusterId::from_bits(9), SystemTime::now()).unwrap();
+    let csr = CertificateRequest::create().unwrap();
+    let subject =
+        (mesh_core::id::NodeId::from_bits(3), Role::Manager, mesh_core::id::ClusterId::from_bits(9));
+    let certificate =
+        other.issue(&csr.request_pem, subject, SystemTime::now(), NODE_CERTIFICATE_LIFE).unwrap();
+    let stranger =
+        mesh_identity::tls::NodeIdentity::new(other.root().clone(), certificate, csr.key_pem).unwrap();
+    let tls = stranger.client_config().unwrap();
+    assert!(meshd::rpc::client::connect(cluster.addr().to_string(), tls.into()).await.is_err());
+}

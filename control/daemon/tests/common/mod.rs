@@ -1,0 +1,272 @@
+//! The manager, the worker and the fakes.
+
+pub mod fakes;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use mesh_core::command::{InitCluster, JoinNode, create_service, init_cluster, remove_service};
+use mesh_core::id::{ClusterId, NodeId, ServiceId};
+use mesh_core::object::{ManagerStatus, NodeDescription, Task, TaskState};
+use mesh_core::spec::{
+    Availability, ClusterSpec, ContainerSpec, EndpointMode, EndpointSpec, NodeSpec, Placement, Resources,
+    RestartPolicy, Role, ServiceMode, ServiceSpec, TaskSpec, UpdateConfig,
+};
+use mesh_core::store::{Store, Transaction};
+use mesh_identity::tls::NodeIdentity;
+use mesh_identity::{Authority, CertificateRequest, JoinToken, NODE_CERTIFICATE_LIFE, TokenSecret};
+use mesh_raft::{Raft, RaftConfig};
+use meshd::addresses::Addresses;
+use meshd::agent::facts::NodeFacts;
+use meshd::agent::saved::SavedFile;
+use meshd::agent::session::{self, SessionSettings, SessionState};
+use meshd::agent::worker::{self, now};
+use meshd::entropy::SystemEntropy;
+use meshd::joining::{Admission, Application};
+use meshd::manager::{Manager, Parts};
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use fakes::{FakeNetwork, FakeRuntime};
+
+/// Nothing here takes this long unless it is broken.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A cluster of one manager, which takes no tasks.
+pub struct Cluster {
+    dir: TempDir,
+    addr: SocketAddr,
+    identity: NodeIdentity,
+    authority_key: String,
+    manager: Option<Manager>,
+}
+
+impl Cluster {
+    pub async fn start() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let cluster = ClusterId::new(&mut SystemEntropy);
+        let authority = Authority::create(cluster, SystemTime::now()).unwrap();
+        let node = NodeId::new(&mut SystemEntropy);
+        let identity = issue(&authority, node, cluster);
+        let first = first(&authority, cluster, node, addr);
+        let raft = Raft::bootstrap(raft_config(&dir), first).await.unwrap();
+        let authority_key = authority.key_pem();
+        let parts = Parts { raft, authority, identity: identity.clone(), listener, cluster };
+        let manager = Some(Manager::start(parts).unwrap());
+        Self { dir, addr, identity, authority_key, manager }
+    }
+
+    pub async fn stop_manager(&mut self) {
+        self.manager.take().unwrap().stop().await;
+    }
+
+    pub async fn start_manager(&mut self) {
+        let raft = Raft::open(raft_config(&self.dir)).await.unwrap();
+        let root = self.identity.root().clone();
+        let authority = Authority::load(root, &self.authority_key).unwrap();
+        let listener = TcpListener::bind(self.addr).await.unwrap();
+        let cluster = self.identity.peer().cluster;
+        let parts = Parts { raft, authority, identity: self.identity.clone(), listener, cluster };
+        self.manager = Some(Manager::start(parts).unwrap());
+    }
+
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    pub fn raft(&self) -> &Raft {
+        self.manager.as_ref().unwrap().raft()
+    }
+
+    pub fn token(&self, role: Role) -> JoinToken {
+        let store = self.raft().store();
+        let cluster = store.cluster().unwrap();
+        let secret = match role {
+            Role::Worker => &cluster.worker_token,
+            Role::Manager => &cluster.manager_token,
+        };
+        JoinToken { root: self.identity.root().digest(), secret: secret.parse().unwrap() }
+    }
+
+    pub fn application(&self, token: JoinToken) -> Application {
+        Application {
+            remotes: vec![self.addr.to_string()],
+            token,
+            addresses: Addresses {
+                listen: ([0, 0, 0, 0], 2377).into(),
+                advertise: [192, 0, 2, 12].into(),
+                advertise_port: 2377,
+                data_path: [192, 0, 2, 12].into(),
+            },
+            availability: Availability::Active,
+        }
+    }
+
+    pub async fn create_service(&self, name: &str, replicas: u32) -> ServiceId {
+        let (id, transaction) =
+            create_service(&self.raft().store(), service(name, replicas), now(), &mut SystemEntropy).unwrap();
+        self.raft().propose(transaction).await.unwrap();
+        id
+    }
+
+    pub async fn remove_service(&self, id: ServiceId) {
+        let transaction = remove_service(&self.raft().store(), id, now()).unwrap();
+        self.raft().propose(transaction).await.unwrap();
+    }
+
+    /// Waits until `seen` finds something in the store; looks after every change.
+    pub async fn wait<T>(&self, what: &str, seen: impl Fn(&Store) -> Option<T>) -> T {
+        let mut changes = self.raft().changes();
+        let looked = async {
+            loop {
+                if let Some(found) = seen(&self.raft().store()) {
+                    return found;
+                }
+                changes.recv().await.unwrap();
+            }
+        };
+        match tokio::time::timeout(PATIENCE, looked).await {
+            Ok(found) => found,
+            Err(_) => panic!("no {what}: {:#?}", self.raft().store().tasks().collect::<Vec<_>>()),
+        }
+    }
+
+    pub async fn wait_running(&self, count: usize) -> Vec<Arc<Task>> {
+        self.wait("running tasks", |store| {
+            let running: Vec<_> =
+                store.tasks().filter(|task| task.status.state == TaskState::Running).cloned().collect();
+            (running.len() == count).then_some(running)
+        })
+        .await
+    }
+}
+
+fn raft_config(dir: &TempDir) -> RaftConfig {
+    RaftConfig::new(dir.path().join("state.redb"), 1, 1)
+}
+
+fn issue(authority: &Authority, node: NodeId, cluster: ClusterId) -> NodeIdentity {
+    let csr = CertificateRequest::create().unwrap();
+    let subject = (node, Role::Manager, cluster);
+    let certificate =
+        authority.issue(&csr.request_pem, subject, SystemTime::now(), NODE_CERTIFICATE_LIFE).unwrap();
+    NodeIdentity::new(authority.root().clone(), certificate, csr.key_pem).unwrap()
+}
+
+fn first(authority: &Authority, cluster: ClusterId, node: NodeId, addr: SocketAddr) -> Transaction {
+    let description = NodeDescription { hostname: "m1".into(), ..NodeDescription::default() };
+    let request = InitCluster {
+        id: cluster,
+        spec: ClusterSpec::default(),
+        root_ca: authority.root().pem().to_owned(),
+        worker_token: TokenSecret::from_random(11).to_string(),
+        manager_token: TokenSecret::from_random(12).to_string(),
+        node: JoinNode {
+            id: node,
+            spec: NodeSpec { availability: Availability::Drain, role: Role::Manager, ..NodeSpec::default() },
+            description,
+            addr: [192, 0, 2, 11].into(),
+            data_path_addr: [192, 0, 2, 11].into(),
+            manager: Some(ManagerStatus { raft_id: 1, addr }),
+        },
+    };
+    init_cluster(&Store::default(), request, now(), &mut SystemEntropy).unwrap()
+}
+
+fn service(name: &str, replicas: u32) -> ServiceSpec {
+    ServiceSpec {
+        name: name.parse().unwrap(),
+        labels: std::collections::BTreeMap::new(),
+        mode: ServiceMode::Replicated { replicas },
+        task: TaskSpec {
+            container: ContainerSpec { image: "mesh/whoami:1".into(), ..ContainerSpec::default() },
+            resources: Resources::default(),
+            restart: RestartPolicy { delay: Duration::ZERO, ..RestartPolicy::default() },
+            placement: Placement::default(),
+            networks: Vec::new(),
+            force_update: 0,
+        },
+        endpoint: EndpointSpec {
+            mode: EndpointMode::Vip,
+            ports: vec![mesh_core::port::PublishedPort {
+                published: None,
+                target: mesh_core::port::Port::new(80).unwrap(),
+                protocol: mesh_core::port::Protocol::Tcp,
+                mode: mesh_core::port::PublishMode::Ingress,
+            }],
+        },
+        update: UpdateConfig::default(),
+        rollback: UpdateConfig::default(),
+    }
+}
+
+/// A worker whose runtime and network are fakes.
+pub struct Worker {
+    pub runtime: FakeRuntime,
+    pub network: FakeNetwork,
+    admission: Admission,
+    dir: TempDir,
+    stop: watch::Sender<bool>,
+    session: JoinHandle<()>,
+    state: watch::Receiver<SessionState>,
+}
+
+impl Worker {
+    pub async fn join(cluster: &Cluster) -> Self {
+        let application = cluster.application(cluster.token(Role::Worker));
+        let admission = application.pursue(drop).await.unwrap();
+        assert_eq!(admission.membership.role, Role::Worker);
+        let dir = tempfile::tempdir().unwrap();
+        Self::start(admission, dir, FakeRuntime::default()).await
+    }
+
+    async fn start(admission: Admission, dir: TempDir, runtime: FakeRuntime) -> Self {
+        let (stop, stopping) = watch::channel(false);
+        let network = FakeNetwork::new(runtime.journal());
+        let (agent, inbox) = worker::ways();
+        let facts = NodeFacts {
+            id: admission.membership.node,
+            hostname: "w1".into(),
+            data_path_addr: admission.membership.data_path_addr,
+            uplinks: vec!["eth0".into()],
+            path_mtu: 1500,
+            upstreams: Vec::new(),
+        };
+        let file = SavedFile::new(dir.path().join("view"));
+        worker::start(facts, runtime.clone(), network.clone(), file, inbox, stopping.clone()).await.unwrap();
+        let settings = SessionSettings {
+            tls: Arc::new(admission.identity.client_config().unwrap()),
+            advertise_addr: admission.membership.advertise_addr,
+            data_path_addr: admission.membership.data_path_addr,
+            outbox: agent.outbox.clone(),
+            events: agent.events.clone(),
+        };
+        let (managers, _) = watch::channel(admission.membership.managers.clone());
+        let (told, state) = watch::channel(SessionState::Lost { error: String::new() });
+        let session = tokio::spawn(session::keep(settings, managers, told, stopping));
+        Self { runtime, network, admission, dir, stop, session, state }
+    }
+
+    /// As after a SIGTERM and a start: the tasks were there all the time.
+    pub async fn restart(self) -> Self {
+        let Self { runtime, admission, dir, stop, session, .. } = self;
+        stop.send_replace(true);
+        session.await.unwrap();
+        Self::start(admission, dir, runtime).await
+    }
+
+    pub fn node(&self) -> NodeId {
+        self.admission.membership.node
+    }
+
+    pub async fn served(&self) {
+        let mut state = self.state.clone();
+        let open = state.wait_for(|state| *state == SessionState::Open);
+        drop(tokio::time::timeout(PATIENCE, open).await.unwrap().unwrap());
+    }
+}
