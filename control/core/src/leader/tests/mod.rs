@@ -1,5 +1,8 @@
 //! The leader's own promises: who is there, what is told of tasks, and that nothing is decided twice.
 
+mod liveness;
+mod reports;
+
 use std::time::Duration;
 
 use super::liveness::{RESTART_GRACE, TAKEOVER_GRACE};
@@ -27,96 +30,6 @@ fn state(cluster: &VirtualCluster, number: u128) -> NodeState {
 /// How long until a node is in a state.
 fn until(cluster: &mut VirtualCluster, number: u128, wanted: NodeState) -> Option<Duration> {
     cluster.run_until(secs(120), |cluster| state(cluster, number) == wanted)
-}
-
-#[test]
-fn a_node_is_ready_once_its_agent_speaks() {
-    let mut cluster = VirtualCluster::new(2, 1);
-    assert_eq!((state(&cluster, 1), state(&cluster, 2)), (NodeState::Ready, NodeState::Ready));
-    cluster.run_for(secs(600));
-    assert_eq!((state(&cluster, 1), state(&cluster, 2)), (NodeState::Ready, NodeState::Ready));
-    assert_eq!(
-        cluster.node(node(2)).meta.version,
-        cluster.node(node(1)).meta.version.max(4),
-        "heartbeats write nothing"
-    );
-}
-
-#[test]
-fn a_node_is_down_after_more_than_three_heartbeats_of_silence() {
-    let mut cluster = VirtualCluster::new(2, 1);
-    // Its last heartbeat is not older than the cluster's first 50 ms.
-    cluster.silence(node(2));
-    cluster.run_for(HEARTBEAT * 3);
-    assert_eq!(state(&cluster, 2), NodeState::Ready);
-    let left = until(&mut cluster, 2, NodeState::Down).unwrap();
-    assert!(left <= HEARTBEAT / 2 + Duration::from_millis(2), "{left:?}");
-    assert_eq!(cluster.node(node(2)).status.message, "heartbeat failure");
-    cluster.resume(node(2));
-    let back = until(&mut cluster, 2, NodeState::Ready).unwrap();
-    assert!(back < Duration::from_millis(10), "{back:?}");
-    assert_eq!(cluster.node(node(2)).status.message, "");
-}
-
-#[test]
-fn the_heartbeat_is_a_setting_that_takes_effect_at_once() {
-    let mut cluster = VirtualCluster::new(2, 1);
-    let mut spec = cluster.store.cluster().unwrap().spec.clone();
-    spec.heartbeat = secs(5);
-    let request =
-        command::UpdateCluster { version: 1, spec: Some(spec), ..command::UpdateCluster::default() };
-    let transaction = command::update_cluster(&cluster.store, request, cluster.now).unwrap();
-    cluster.commit(&transaction).unwrap();
-    cluster.check_assignments();
-    cluster.run_for(secs(20));
-    cluster.silence(node(2));
-    let took = until(&mut cluster, 2, NodeState::Down).unwrap();
-    assert!(took > secs(12) && took <= secs(18), "{took:?}");
-}
-
-#[test]
-fn an_announced_restart_has_thirty_seconds() {
-    let mut cluster = VirtualCluster::new(2, 1);
-    let service = cluster.create_service(service_spec("web", 2)).unwrap();
-    cluster.run_for(SOON);
-    let tasks: Vec<_> = cluster.live(service).iter().map(|task| task.id).collect();
-    cluster.restart(node(2));
-    cluster.run_for(secs(29));
-    assert_eq!(state(&cluster, 2), NodeState::Ready);
-    cluster.resume(node(2));
-    cluster.run_for(secs(10));
-    assert_eq!(
-        cluster.live(service).iter().map(|task| task.id).collect::<Vec<_>>(),
-        tasks,
-        "nothing was replaced"
-    );
-    cluster.restart(node(2));
-    let took = until(&mut cluster, 2, NodeState::Down).unwrap();
-    assert!(took >= RESTART_GRACE && took < RESTART_GRACE + secs(1), "{took:?}");
-}
-
-#[test]
-fn a_new_leader_gives_every_node_a_full_grace_period() {
-    let mut cluster = VirtualCluster::new(3, 1);
-    cluster.silence(node(2));
-    cluster.run_for(Duration::from_millis(2900));
-    cluster.silence(node(3));
-    until(&mut cluster, 2, NodeState::Down).unwrap();
-    cluster.new_leader();
-    let took = until(&mut cluster, 3, NodeState::Down).unwrap();
-    assert!(took >= TAKEOVER_GRACE, "{took:?}");
-    assert_eq!((state(&cluster, 1), state(&cluster, 2)), (NodeState::Ready, NodeState::Down));
-}
-
-#[test]
-fn a_leader_that_was_frozen_blames_nobody() {
-    let mut cluster = VirtualCluster::new(3, 1);
-    cluster.run_for(SOON);
-    // Nothing happens for a minute, not even the leader's own alarm; then everything at once.
-    cluster.now = cluster.now + secs(60);
-    cluster.run_for(SOON);
-    assert!((1..=3).all(|number| state(&cluster, number) == NodeState::Ready));
-    assert!(cluster.store.nodes().all(|node| node.meta.version < 10), "nobody was down in between");
 }
 
 /// A leader alone, with one node whose session is 7, after everything settled.
@@ -295,87 +208,6 @@ fn report(task: &Task, session: u128, state: TaskState, message: &str) -> Event 
         session: SessionId::from_bits(session),
         statuses: vec![(task.id, status)],
     }
-}
-
-#[test]
-fn reports_move_tasks_forward_only() {
-    let (mut leader, mut store, mut entropy, now, task) = with_task();
-    let cases = [
-        (TaskState::Preparing, "pulling", TaskState::Preparing),
-        (TaskState::Accepted, "late", TaskState::Preparing),
-        (TaskState::Preparing, "pulled", TaskState::Preparing),
-        (TaskState::New, "forged", TaskState::Preparing),
-        (TaskState::Orphaned, "forged", TaskState::Preparing),
-        (TaskState::Remove, "forged", TaskState::Preparing),
-        (TaskState::Running, "started", TaskState::Running),
-        (TaskState::Starting, "late", TaskState::Running),
-        (TaskState::Failed, "crashed", TaskState::Failed),
-        (TaskState::Rejected, "late", TaskState::Failed),
-        (TaskState::Running, "late", TaskState::Failed),
-    ];
-    for (reported, message, expected) in cases {
-        let actions = leader.step(report(&task, 7, reported, message), now, &mut entropy);
-        settle(&mut leader, &mut store, actions, now, &mut entropy);
-        let status = store.task(task.id).unwrap().status.clone();
-        assert_eq!(status.state, expected, "after {reported} {message}");
-        assert_eq!(
-            status.message == message,
-            !message.starts_with("late") && message != "forged",
-            "{message}"
-        );
-    }
-}
-
-#[test]
-fn a_report_that_says_nothing_new_is_not_written() {
-    let (mut leader, mut store, mut entropy, now, task) = with_task();
-    for _ in 0..3 {
-        let actions = leader.step(report(&task, 7, TaskState::Running, "started"), now, &mut entropy);
-        settle(&mut leader, &mut store, actions, now, &mut entropy);
-    }
-    assert_eq!(store.task(task.id).unwrap().meta.version, task.meta.version + 1);
-}
-
-#[test]
-fn reports_wait_for_the_batch_that_is_on_its_way() {
-    let (mut leader, mut store, mut entropy, now, task) = with_task();
-    let batch = leader.step(report(&task, 7, TaskState::Preparing, ""), now, &mut entropy);
-    for state in [TaskState::Ready, TaskState::Starting, TaskState::Running] {
-        assert!(leader.step(report(&task, 7, state, ""), now, &mut entropy).propose.is_empty());
-    }
-    settle(&mut leader, &mut store, batch, now, &mut entropy);
-    let task = store.task(task.id).unwrap();
-    assert_eq!(task.status.state, TaskState::Running);
-}
-
-#[test]
-fn only_a_nodes_own_tasks_over_its_own_session_are_believed() {
-    let (mut leader, mut store, mut entropy, now, task) = with_task();
-    let joined = command::join_node(&store, join_request(2), now).unwrap();
-    let actions = commit(&mut leader, &mut store, &joined, now, &mut entropy);
-    settle(&mut leader, &mut store, actions, now, &mut entropy);
-    let actions = leader.step(opened(2, 8), now, &mut entropy);
-    settle(&mut leader, &mut store, actions, now, &mut entropy);
-    let Event::Statuses { statuses, .. } = report(&task, 0, TaskState::Failed, "") else { unreachable!() };
-    for (number, session, closed) in [(2, 8, false), (2, 7, true), (1, 8, true), (1, 9, true), (3, 7, true)] {
-        let session = SessionId::from_bits(session);
-        let event = Event::Statuses { node: node(number), session, statuses: statuses.clone() };
-        let actions = leader.step(event, now, &mut entropy);
-        assert_eq!(actions.close == [session], closed, "node {number} over {session}");
-        settle(&mut leader, &mut store, actions, now, &mut entropy);
-        assert_eq!(store.task(task.id).unwrap().status.state, TaskState::Assigned);
-    }
-    let unknown = (TaskId::from_bits(404), task.status.clone());
-    let event = Event::Statuses { node: node(1), session: SessionId::from_bits(7), statuses: vec![unknown] };
-    assert!(leader.step(event, now, &mut entropy).propose.is_empty());
-}
-
-#[test]
-fn texts_of_agents_are_cut() {
-    let (mut leader, mut store, mut entropy, now, task) = with_task();
-    let actions = leader.step(report(&task, 7, TaskState::Running, &"é".repeat(2000)), now, &mut entropy);
-    settle(&mut leader, &mut store, actions, now, &mut entropy);
-    assert_eq!(store.task(task.id).unwrap().status.message.len(), 1024);
 }
 
 #[test]
