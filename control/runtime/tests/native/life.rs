@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::Read;
+use std::os::fd::AsFd;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -10,7 +11,9 @@ use mesh_runtime::error::RuntimeError;
 use mesh_runtime::native::ExecStdio;
 use mesh_runtime::task::{RunState, RuntimeEvent};
 
-use crate::support::{LIMIT, cgroup_mounts, exec, launch, next, on_node, running, state, status};
+use crate::support::{
+    LIMIT, cgroup_mounts, exec, launch, next, on_node, running, state, status, wait_readable,
+};
 
 #[test]
 fn a_task_is_prepared_started_stopped_and_removed_without_a_trace() {
@@ -149,7 +152,10 @@ fn a_command_ends_with_the_one_who_asked_for_it() {
         let listener = node.inside(launch.id, || std::net::TcpListener::bind("127.0.0.1:99").expect("bind"));
         let stdio = ExecStdio { stdin: Stdio::null(), stdout: Stdio::null(), stderr: Stdio::null() };
         let argv = ["whoami", "get", "--timeout", "60s", "http://127.0.0.1:99/"].map(str::to_owned);
-        let accepted = tokio::task::spawn_blocking(move || listener.accept().expect("accept").0);
+        let accepted = tokio::task::spawn_blocking(move || {
+            wait_readable(listener.as_fd());
+            listener.accept().expect("accept").0
+        });
         let mut stream = tokio::select! {
             code = runtime.exec(&launch.id, &argv, stdio) => panic!("the command waits for an answer: {code:?}"),
             accepted = accepted => accepted.expect("joined"),

@@ -253,7 +253,8 @@ pub fn wait_end(process: &OwnedFd) {
     wait_readable(process.as_fd());
 }
 
-fn wait_readable(fd: BorrowedFd<'_>) {
+/// Waits until there is something to read, for the time limit at most.
+pub fn wait_readable(fd: BorrowedFd<'_>) {
     let limit = PollTimeout::try_from(LIMIT).expect("timeout");
     let ready = poll(&mut [PollFd::new(fd, PollFlags::POLLIN)], limit).expect("poll");
     assert_eq!(ready, 1, "it happens in time");
