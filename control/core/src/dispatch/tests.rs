@@ -286,11 +286,12 @@ fn disturb(cluster: &mut VirtualCluster, services: &mut Vec<ServiceId>, nets: &[
 proptest! {
     #![proptest_config(crate::testing::cases(16))]
 
-    /// Whatever happens, every agent that is connected has exactly what a full set would give it, and when
+    /// Whatever happens, and however much of what the leader proposes is lost, every agent that is connected has exactly what a full set would give it, and when
     /// all is quiet the cluster is as its services want it.
     #[test]
-    fn increments_add_up_to_full_sets(seed: u64) {
+    fn increments_add_up_to_full_sets(seed: u64, loss in prop_oneof![Just(0_u64), Just(20), Just(60)]) {
         let mut cluster = VirtualCluster::new(4, seed);
+        cluster.loss = loss;
         let nets: Vec<_> = (0..3).map(|n| cluster.create_network(network_spec(&format!("net{n}"))).unwrap()).collect();
         let mut services = Vec::new();
         for round in 0..40 {
@@ -305,6 +306,7 @@ proptest! {
             cluster.resume(node(number));
             cluster.update_node(node(number), |spec| spec.availability = Availability::Active).unwrap();
         }
+        cluster.loss = 0;
         cluster.run_for(Duration::from_secs(20));
         cluster.check_assignments();
         for service in services {

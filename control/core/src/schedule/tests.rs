@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use proptest::prelude::*;
+
 use crate::id::{NodeId, ServiceId};
 use crate::object::{Task, TaskState};
 use crate::port::{Port, Protocol, PublishMode, PublishedPort};
@@ -271,4 +273,85 @@ fn thousands_are_placed_quickly() {
     assert!(placed(&cluster, service).into_values().all(|tasks| tasks == 20));
     // Nodes × tasks would take minutes in an unoptimised build.
     assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
+}
+
+/// What a node carries of the tasks that have not ended.
+fn carried(cluster: &VirtualCluster, number: u32) -> Vec<Task> {
+    let held = |task: &&std::sync::Arc<Task>| {
+        (TaskState::Assigned..=TaskState::Running).contains(&task.status.state)
+    };
+    cluster.store.node_tasks(node(number)).filter(held).map(|task| Task::clone(task)).collect()
+}
+
+proptest! {
+    #![proptest_config(crate::testing::cases(16))]
+
+    /// No node ever carries more than it has, a port twice, or more of a service than it may; and nothing
+    /// waits that would fit.
+    #[test]
+    fn nodes_carry_what_they_can(seed: u64) {
+        let mut cluster = VirtualCluster::new(4, seed);
+        for number in 1..=4 {
+            let gib = 1 + cluster.below(8);
+            cluster.describe(node(number), |node| node.resources.memory_bytes = gib * GIB);
+        }
+        cluster.run_for(SOON);
+        let mut services = Vec::new();
+        for round in 0..15 {
+            let replicas = u32::try_from(cluster.below(7)).unwrap();
+            if services.is_empty() || cluster.below(2) == 0 {
+                let mut spec = service_spec(&format!("s{round}"), replicas);
+                spec.task.resources.reservations.memory_bytes = cluster.below(3) * GIB;
+                spec.task.placement.max_replicas_per_node = cluster.below(3);
+                if cluster.below(3) == 0 {
+                    spec.endpoint.ports = vec![in_host_mode(9000 + u16::try_from(cluster.below(2)).unwrap())];
+                }
+                services.push(cluster.create_service(spec).unwrap());
+            } else {
+                let at = usize::try_from(cluster.below(services.len() as u64)).unwrap();
+                cluster.update_service(services[at], |spec| spec.mode = ServiceMode::Replicated { replicas }).unwrap();
+            }
+            for _ in 0..4 {
+                let pause = Duration::from_millis(cluster.below(50));
+                cluster.run_for(pause);
+                for number in 1..=4 {
+                    let tasks = carried(&cluster, number);
+                    let used: u64 = tasks.iter().map(|task| task.spec.resources.reservations.memory_bytes).sum();
+                    prop_assert!(used <= cluster.node(node(number)).description.resources.memory_bytes);
+                    let ports: Vec<_> = tasks.iter().flat_map(|task| &task.host_ports).map(|port| port.published).collect();
+                    prop_assert_eq!(ports.iter().collect::<std::collections::BTreeSet<_>>().len(), ports.len());
+                    for task in &tasks {
+                        let limit = task.spec.placement.max_replicas_per_node;
+                        let alike = tasks.iter().filter(|other| other.service == task.service && other.desired_state <= TaskState::Running);
+                        prop_assert!(limit == 0 || alike.count() as u64 <= limit);
+                    }
+                }
+            }
+        }
+        cluster.run_for(SOON);
+        for service in services {
+            for task in waiting(&cluster, service) {
+                let wants = task.spec.resources.reservations.memory_bytes;
+                let limit = task.spec.placement.max_replicas_per_node;
+                for number in 1..=4 {
+                    let tasks = carried(&cluster, number);
+                    let used: u64 = tasks.iter().map(|task| task.spec.resources.reservations.memory_bytes).sum();
+                    let room = cluster.node(node(number)).description.resources.memory_bytes - used >= wants;
+                    let few = limit == 0 || (tasks.iter().filter(|other| other.service == service).count() as u64) < limit;
+                    let taken = |port| tasks.iter().any(|other| other.host_ports.contains(port));
+                    prop_assert!(!(room && few && !task.host_ports.iter().any(taken)), "it would fit on node {}", number);
+                }
+            }
+        }
+    }
+
+    /// On nodes that are alike, a service is spread evenly however it came about.
+    #[test]
+    fn equal_nodes_are_filled_evenly(nodes in 1_u32..9, replicas in 0_u32..60) {
+        let mut cluster = VirtualCluster::new(nodes, 1);
+        let service = create(&mut cluster, "web", replicas, |_| {});
+        let counts: Vec<_> = (1..=nodes).map(|number| placed(&cluster, service).get(&u128::from(number)).copied().unwrap_or(0)).collect();
+        prop_assert!(counts.iter().max().unwrap() - counts.iter().min().unwrap() <= 1, "{:?}", counts);
+        prop_assert_eq!(counts.iter().sum::<usize>(), replicas as usize);
+    }
 }

@@ -31,6 +31,9 @@ pub struct VirtualCluster {
     pub applied: u64,
     /// Leader's transactions that conflicted.
     pub conflicts: u64,
+    /// In how many of 100 cases the leader is told that a transaction was lost. Half of these are applied all
+    /// the same, as when a proposal outlives the patience of its proposer.
+    pub loss: u64,
     leader: Leader,
     wake_at: Option<Timestamp>,
     log: VecDeque<(Timestamp, Transaction)>,
@@ -74,6 +77,7 @@ impl VirtualCluster {
             agenda,
             applied: 1,
             conflicts: 0,
+            loss: 0,
             wake_at: Some(now),
             nodes: BTreeMap::new(),
             sessions: BTreeMap::new(),
@@ -283,13 +287,18 @@ impl VirtualCluster {
 
     fn apply_next(&mut self) {
         let Some((_, transaction)) = self.log.pop_front() else { return };
-        let index = self.applied + 1;
-        self.applied = index;
-        let applied = self.store.apply(index, &transaction);
-        let settled = applied.is_ok().then_some(index);
-        match applied {
-            Ok(changes) => self.step(Event::Committed { index, changes }),
-            Err(_) => self.conflicts += 1,
+        let fate = if self.loss == 0 { 100 } else { self.below(100) };
+        let mut settled = None;
+        if fate >= self.loss / 2 {
+            let index = self.applied + 1;
+            self.applied = index;
+            match self.store.apply(index, &transaction) {
+                Ok(changes) => {
+                    settled = Some(index).filter(|_| fate >= self.loss);
+                    self.step(Event::Committed { index, changes });
+                }
+                Err(_) => self.conflicts += 1,
+            }
         }
         self.step(Event::Settled { index: settled });
     }

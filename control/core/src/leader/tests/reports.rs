@@ -115,9 +115,9 @@ fn of_several_reports_the_furthest_counts() {
     let (mut leader, mut store, mut entropy, now, task) = with_task();
     let states = [TaskState::Running, TaskState::Preparing, TaskState::Failed, TaskState::Running];
     let statuses = states.map(|state| {
-        let mut status = task.status.clone();
-        status.state = state;
-        (task.id, status)
+        let mut seen = task.status.clone();
+        seen.state = state;
+        (task.id, seen)
     });
     let session = SessionId::from_bits(7);
     let event = Event::Statuses { node: node(1), session, statuses: statuses.to_vec() };

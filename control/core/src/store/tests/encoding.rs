@@ -103,3 +103,55 @@ fn transactions_come_back_whole_or_are_refused() {
     let lying = [1, 0, 0, 0xff, 0xff, 0xff, 0xff, 0x0f];
     assert!(matches!(Transaction::from_bytes(&lying), Err(DecodeError::Damaged { .. })));
 }
+
+proptest! {
+    #![proptest_config(crate::testing::cases(512))]
+
+    /// Whatever stands in the log or in a snapshot file: an answer, no panic.
+    #[test]
+    fn bytes_of_any_kind_are_read_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+        let framed = [&[1, 0], bytes.as_slice()].concat();
+        for bytes in [bytes, framed] {
+            let _ = Store::from_snapshot(&bytes);
+            if let Ok(transaction) = Transaction::from_bytes(&bytes) {
+                let (mut store, _) = small();
+                let _ = apply(&mut store, transaction.writes);
+            }
+        }
+    }
+
+    /// A log entry with some bytes changed is refused or is another entry that a store can be asked to apply.
+    #[test]
+    fn damaged_transactions_do_no_harm(at in 0_usize..400, flip in 1_u8..) {
+        let (mut store, _) = small();
+        let writes = vec![Write::create(task(&store, 1, 1, "10.0.1.9").into()), Write::update(Object::Service(web(&store)))];
+        let mut bytes = Transaction { at: AT, writes }.to_bytes().unwrap();
+        let length = bytes.len();
+        bytes[at % length] ^= flip;
+        if let Ok(transaction) = Transaction::from_bytes(&bytes) {
+            let before = store.digest();
+            if apply(&mut store, transaction.writes).is_err() {
+                prop_assert_eq!(store.digest(), before);
+            }
+        }
+    }
+
+    /// Whatever a user writes instead of a name: an answer, no panic.
+    #[test]
+    fn any_text_is_looked_up(text in ".{0,40}") {
+        let (store, _) = small();
+        prop_assert!(store.find_node(&text).is_err() || !text.is_empty());
+        let _ = (store.find_service(&text), store.find_network(&text), store.find_task(&text));
+    }
+
+    /// The same for constraints and images; what is taken says itself again.
+    #[test]
+    fn any_text_is_read_as_a_constraint_or_an_image(text in "(node|engine)?[.a-zA-Z =!:/@é]{0,30}") {
+        if let Ok(constraint) = text.parse::<crate::spec::Constraint>() {
+            prop_assert_eq!(constraint.to_string().parse(), Ok(constraint));
+        }
+        if let Ok(image) = crate::image::normalise(&text) {
+            prop_assert_eq!(crate::image::normalise(&image), Ok(image));
+        }
+    }
+}
