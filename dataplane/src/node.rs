@@ -7,10 +7,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
+use futures_util::StreamExt;
+use futures_util::stream;
 use mesh_abi::map::SLICES_LEN;
 use tokio::sync::watch;
 
-use crate::apply::links::Devices;
+use crate::apply::links::{Devices, LinkError};
 use crate::apply::maps::Maps;
 use crate::apply::pins::Pins;
 use crate::apply::programs::Programs;
@@ -25,6 +27,9 @@ use crate::ports::{self, Ports};
 use crate::slices::Slices;
 use crate::sysctl;
 use crate::view::Report;
+
+/// Endpoints that are made at the same time.
+const ENDPOINTS_AT_ONCE: usize = 16;
 
 const RESERVED_PORTS: &str = "net/ipv4/ip_local_reserved_ports";
 
@@ -99,9 +104,17 @@ impl Node {
 
         let mut to = Links::desired(&state);
         let mut links = self.links(&state).await?;
-        for operation in plan::prepare(&links, &to) {
-            let failed = self.step(&mut links, &operation, &mut report, &mut errors).await;
-            if failed && let LinkOperation::AddEndpoint(id, _) = operation {
+        let mut steps = plan::prepare(&links, &to);
+        let first = steps.iter().position(LinkOperation::makes_endpoint).unwrap_or(steps.len());
+        let endpoints = steps.split_off(first);
+        for operation in steps {
+            let done = self.do_step(&operation).await;
+            note(done, &operation, &mut links, &mut report, &mut errors);
+        }
+        for (done, operation) in self.make_endpoints(endpoints).await {
+            if !note(done, &operation, &mut links, &mut report, &mut errors)
+                && let LinkOperation::AddEndpoint(id, _) = operation
+            {
                 leave_out(&mut to, id);
             }
         }
@@ -115,7 +128,8 @@ impl Node {
         self.facts = Some(facts);
 
         for operation in plan::finish(&links, &to) {
-            self.step(&mut links, &operation, &mut report, &mut errors).await;
+            let done = self.do_step(&operation).await;
+            note(done, &operation, &mut links, &mut report, &mut errors);
         }
         errors.extend(self.reserve_ports(&published(&state)).err());
         self.attached.clone_from(&links.attached);
@@ -136,53 +150,48 @@ impl Node {
         Ok(links)
     }
 
-    /// Does one step on devices; gives whether it failed.
-    async fn step(
-        &mut self,
-        links: &mut Links,
-        operation: &LinkOperation,
-        report: &mut Report,
-        errors: &mut Vec<DataplaneError>,
-    ) -> bool {
-        match self.do_step(operation).await {
-            Ok(()) => {
-                links.note(operation);
-                report.devices.push(operation.to_string());
-                false
-            }
-            Err(error) => {
-                errors.push(error);
-                true
-            }
-        }
+    /// Makes or configures endpoints, several at once: each waits mostly for the kernel.
+    async fn make_endpoints(
+        &self,
+        operations: Vec<LinkOperation>,
+    ) -> Vec<(Result<(), DataplaneError>, LinkOperation)> {
+        let make = |operation: LinkOperation| async {
+            let done = match &operation {
+                LinkOperation::AddEndpoint(id, link) => self.devices.add_endpoint(*id, link).await,
+                LinkOperation::Configure(id, link) => self.devices.configure(*id, link).await,
+                _ => Ok(()),
+            };
+            let id = operation.endpoint().unwrap_or(0);
+            (done.map_err(|error| of_endpoint(id, error)), operation)
+        };
+        stream::iter(operations).map(make).buffered(ENDPOINTS_AT_ONCE).collect().await
     }
 
     async fn do_step(&mut self, operation: &LinkOperation) -> Result<(), DataplaneError> {
-        let of_endpoint = |id: EndpointId| {
-            move |error| DataplaneError::Endpoint { id, source: Box::new(DataplaneError::Link(error)) }
-        };
         let devices = &self.devices;
+        let named = |id: EndpointId| move |error| of_endpoint(id, error);
         match operation {
             LinkOperation::AddOverlay(overlay) => devices.add_overlay(*overlay).await?,
             LinkOperation::AddDns => devices.add_dns().await?,
             LinkOperation::AddEndpoint(id, link) => {
-                devices.add_endpoint(*id, link).await.map_err(of_endpoint(*id))?;
+                devices.add_endpoint(*id, link).await.map_err(named(*id))?;
             }
             LinkOperation::Configure(id, link) => {
-                devices.configure(*id, link).await.map_err(of_endpoint(*id))?;
+                devices.configure(*id, link).await.map_err(named(*id))?;
             }
-            LinkOperation::SwitchOn(id) => devices.switch_on(*id).await.map_err(of_endpoint(*id))?,
-            LinkOperation::DeleteEndpoint(id) => {
-                devices.delete_endpoint(*id).await.map_err(of_endpoint(*id))?;
-                self.unpin(&crate::name::host_side(*id))?;
+            LinkOperation::SwitchOn(id) => devices.switch_on(*id).await.map_err(named(*id))?,
+            LinkOperation::DeleteEndpoints(ids) => {
+                devices.delete_endpoints(ids).await?;
+                let gone: BTreeSet<String> = ids.iter().copied().map(crate::name::host_side).collect();
+                self.unpin(|interface| gone.contains(interface))?;
             }
             LinkOperation::DeleteDns => {
                 devices.delete_dns().await?;
-                self.unpin(crate::name::DNS)?;
+                self.unpin(|interface| interface == crate::name::DNS)?;
             }
             LinkOperation::DeleteOverlay => {
                 devices.delete_overlay().await?;
-                self.unpin(crate::name::OVERLAY)?;
+                self.unpin(|interface| interface == crate::name::OVERLAY)?;
             }
             LinkOperation::Attach(at) => self.programs.attach(at)?,
             LinkOperation::Detach(at) => self.programs.detach(at)?,
@@ -190,9 +199,9 @@ impl Node {
         Ok(())
     }
 
-    /// Removes the pins of links whose device is gone.
-    fn unpin(&mut self, interface: &str) -> Result<(), DataplaneError> {
-        for at in self.pins.attachments()?.into_iter().filter(|at| at.interface == interface) {
+    /// Removes the pins of links whose devices are gone.
+    fn unpin(&mut self, is_gone: impl Fn(&str) -> bool) -> Result<(), DataplaneError> {
+        for at in self.pins.attachments()?.into_iter().filter(|at| is_gone(&at.interface)) {
             self.programs.detach(&at)?;
         }
         Ok(())
@@ -321,6 +330,31 @@ impl Node {
         }
         self.forget();
         errors
+    }
+}
+
+fn of_endpoint(id: EndpointId, error: LinkError) -> DataplaneError {
+    DataplaneError::Endpoint { id, source: Box::new(DataplaneError::Link(error)) }
+}
+
+/// Takes down what came of a step; gives whether it was done.
+fn note(
+    done: Result<(), DataplaneError>,
+    operation: &LinkOperation,
+    links: &mut Links,
+    report: &mut Report,
+    errors: &mut Vec<DataplaneError>,
+) -> bool {
+    match done {
+        Ok(()) => {
+            links.note(operation);
+            report.devices.push(operation.to_string());
+            true
+        }
+        Err(error) => {
+            errors.push(error);
+            false
+        }
     }
 }
 

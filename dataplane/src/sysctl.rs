@@ -27,15 +27,16 @@ pub enum SysctlError {
 /// Writes `value` to the setting `key`, written with slashes because interface names may hold dots:
 /// `net/ipv4/conf/eth0/rp_filter`.
 pub fn write(netns: &Netns, key: &str, value: &str) -> Result<(), SysctlError> {
-    write_all(netns, &[(key.to_owned(), value.to_owned())])
+    netns.run(|| write_here(key, value))?
 }
 
-/// Writes several settings, on one thread, up to the first that is refused.
-pub fn write_all(netns: &Netns, settings: &[(String, String)]) -> Result<(), SysctlError> {
+/// Writes those of the settings that this kernel has (one without IPv6 has none of it), up to the first that
+/// it refuses.
+pub fn write_known(netns: &Netns, settings: &[(&str, &str)]) -> Result<(), SysctlError> {
     netns.run(|| {
-        settings.iter().try_for_each(|(key, value)| {
-            let path = path_of(key);
-            fs::write(&path, value).map_err(|source| SysctlError::Refused { action: "write", path, source })
+        settings.iter().try_for_each(|(key, value)| match write_here(key, value) {
+            Err(SysctlError::Refused { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(()),
+            other => other,
         })
     })?
 }
@@ -48,6 +49,12 @@ pub fn read(netns: &Netns, key: &str) -> Result<String, SysctlError> {
             .map(|text| text.trim_end().to_owned())
             .map_err(|source| SysctlError::Refused { action: "read", path, source })
     })?
+}
+
+/// Writes in the namespace of the calling thread.
+fn write_here(key: &str, value: &str) -> Result<(), SysctlError> {
+    let path = path_of(key);
+    fs::write(&path, value).map_err(|source| SysctlError::Refused { action: "write", path, source })
 }
 
 /// `/proc/sys/net` shows the namespace of the thread that opens it, whatever `/proc` is mounted.

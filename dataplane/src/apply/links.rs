@@ -151,7 +151,7 @@ impl Devices {
             })
             .await?;
         without_ipv6(self.netlink.netns(), &host)?;
-        self.configure_inside(&netns, link).await
+        furnish(&Netlink::open(&netns)?, link).await
     }
 
     /// Makes what is inside, and the MTU outside, as it should be.
@@ -165,12 +165,13 @@ impl Devices {
         Ok(self.netlink.set_up(&name::host_side(id), true).await?)
     }
 
-    /// Deletes an endpoint's veth pair.
-    pub async fn delete_endpoint(&self, id: EndpointId) -> Result<(), LinkError> {
-        self.netlink.delete_link(&name::host_side(id)).await?;
-        Ok(())
+    /// Deletes endpoints' veth pairs.
+    pub async fn delete_endpoints(&self, ids: &[EndpointId]) -> Result<(), LinkError> {
+        let names: Vec<String> = ids.iter().copied().map(name::host_side).collect();
+        Ok(self.netlink.delete_links(&names).await?)
     }
 
+    /// Takes away what should not be inside, and adds what should.
     async fn configure_inside(&self, netns: &Netns, link: &EndpointLink) -> Result<(), LinkError> {
         let inside = Netlink::open(netns)?;
         let device = link.inside.as_str();
@@ -180,21 +181,13 @@ impl Devices {
                 inside.delete_address(device, present).await?;
             }
         }
-        if let Some(address) = link.address {
-            inside.add_address(device, address).await?;
-        }
-        inside.set_up("lo", true).await?;
-        inside.set_up(device, true).await?;
         let wanted = routes(link);
         for present in inside.routes().await? {
             if is_ours(&present, device) && !wanted.contains(&present) {
                 inside.delete_route(&present).await?;
             }
         }
-        for route in &wanted {
-            inside.set_route(route).await?;
-        }
-        Ok(())
+        furnish(&inside, link).await
     }
 
     async fn dns_is_whole(&self, host: &Link) -> bool {
@@ -268,6 +261,20 @@ async fn read_inside(path: &Path, device: &str, host: &Link) -> Result<Option<En
     }))
 }
 
+/// Adds address and routes inside, and switches the device on.
+async fn furnish(inside: &Netlink, link: &EndpointLink) -> Result<(), LinkError> {
+    let device = link.inside.as_str();
+    if let Some(address) = link.address {
+        inside.add_address(device, address).await?;
+    }
+    inside.set_up("lo", true).await?;
+    inside.set_up(device, true).await?;
+    for route in routes(link) {
+        inside.set_route(&route).await?;
+    }
+    Ok(())
+}
+
 /// Routes that the dataplane sets inside a task.
 fn routes(link: &EndpointLink) -> Vec<Route> {
     let default = link.gateway.map(|gateway| Route::default_via(gateway, &link.inside));
@@ -291,24 +298,16 @@ fn host_route(address: Ipv4Addr) -> IpNet {
 /// Settings of a namespace whose routing is the dataplane's: no IPv6 but on lo, and no reverse path filter,
 /// which would drop what arrives at one of several networks with a source that another one routes.
 fn quiet(netns: &Netns) -> Result<(), SysctlError> {
-    for (key, value) in [
-        ("net/ipv6/conf/default/disable_ipv6", "1"),
-        ("net/ipv4/conf/all/rp_filter", "0"),
-        ("net/ipv4/conf/default/rp_filter", "0"),
-    ] {
-        write_if_known(netns, key, value)?;
-    }
-    Ok(())
+    sysctl::write_known(
+        netns,
+        &[
+            ("net/ipv6/conf/default/disable_ipv6", "1"),
+            ("net/ipv4/conf/all/rp_filter", "0"),
+            ("net/ipv4/conf/default/rp_filter", "0"),
+        ],
+    )
 }
 
 fn without_ipv6(netns: &Netns, device: &str) -> Result<(), SysctlError> {
-    write_if_known(netns, &format!("net/ipv6/conf/{device}/disable_ipv6"), "1")
-}
-
-/// A kernel booted without IPv6 has none of its settings.
-fn write_if_known(netns: &Netns, key: &str, value: &str) -> Result<(), SysctlError> {
-    match sysctl::write(netns, key, value) {
-        Err(SysctlError::Refused { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        other => other,
-    }
+    sysctl::write_known(netns, &[(&format!("net/ipv6/conf/{device}/disable_ipv6"), "1")])
 }

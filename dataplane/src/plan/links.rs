@@ -162,9 +162,11 @@ impl Links {
             LinkOperation::Detach(at) => {
                 self.attached.remove(at);
             }
-            LinkOperation::DeleteEndpoint(id) => {
-                self.endpoints.remove(id);
-                self.forget_programs(&name::host_side(*id));
+            LinkOperation::DeleteEndpoints(ids) => {
+                for id in ids {
+                    self.endpoints.remove(id);
+                    self.forget_programs(&name::host_side(*id));
+                }
             }
             LinkOperation::DeleteDns => {
                 self.dns = false;
@@ -218,12 +220,27 @@ pub enum LinkOperation {
     SwitchOn(EndpointId),
     /// Detach a program.
     Detach(Attachment),
-    /// Delete a veth pair.
-    DeleteEndpoint(EndpointId),
+    /// Delete veth pairs, in one go.
+    DeleteEndpoints(Vec<EndpointId>),
     /// Delete the DNS namespace and its veth.
     DeleteDns,
     /// Delete the overlay device.
     DeleteOverlay,
+}
+
+impl LinkOperation {
+    /// Makes or configures an endpoint; these come last in [`prepare`] and do not depend on each other.
+    pub const fn makes_endpoint(&self) -> bool {
+        matches!(self, Self::AddEndpoint(..) | Self::Configure(..))
+    }
+
+    /// The endpoint that it is about.
+    pub const fn endpoint(&self) -> Option<EndpointId> {
+        match self {
+            Self::AddEndpoint(id, _) | Self::Configure(id, _) | Self::SwitchOn(id) => Some(*id),
+            _ => None,
+        }
+    }
 }
 
 impl fmt::Display for LinkOperation {
@@ -238,7 +255,10 @@ impl fmt::Display for LinkOperation {
             Self::Attach(at) => write!(f, "attach {} to {}", at.hook.program(), at.interface),
             Self::SwitchOn(id) => write!(f, "switch on {}", name::host_side(*id)),
             Self::Detach(at) => write!(f, "detach {} from {}", at.hook.program(), at.interface),
-            Self::DeleteEndpoint(id) => write!(f, "delete veth {}", name::host_side(*id)),
+            Self::DeleteEndpoints(ids) => {
+                let names: Vec<String> = ids.iter().copied().map(name::host_side).collect();
+                write!(f, "delete veth {}", names.join(" "))
+            }
             Self::DeleteDns => write!(f, "delete dns namespace, veth {}", name::DNS),
             Self::DeleteOverlay => write!(f, "delete overlay {}", name::OVERLAY),
         }
@@ -274,7 +294,10 @@ pub fn prepare(from: &Links, to: &Links) -> Vec<LinkOperation> {
     if to.dns && !from.dns {
         operations.push(LinkOperation::AddDns);
     }
-    operations.extend(in_the_way(from, to).map(LinkOperation::DeleteEndpoint));
+    let in_the_way: Vec<EndpointId> = in_the_way(from, to).collect();
+    if !in_the_way.is_empty() {
+        operations.push(LinkOperation::DeleteEndpoints(in_the_way));
+    }
     for (id, wanted) in &to.endpoints {
         match from.endpoints.get(id) {
             Some(there) if there == wanted => {}
@@ -295,8 +318,11 @@ pub fn finish(from: &Links, to: &Links) -> Vec<LinkOperation> {
     let off = from.endpoints.iter().filter(|(id, there)| !there.up && to.endpoints.contains_key(id));
     operations.extend(off.map(|(id, _)| LinkOperation::SwitchOn(*id)));
     operations.extend(from.attached.difference(&to.attached).cloned().map(LinkOperation::Detach));
-    let gone = from.endpoints.keys().filter(|id| !to.endpoints.contains_key(id));
-    operations.extend(gone.copied().map(LinkOperation::DeleteEndpoint));
+    let gone: Vec<EndpointId> =
+        from.endpoints.keys().filter(|id| !to.endpoints.contains_key(id)).copied().collect();
+    if !gone.is_empty() {
+        operations.push(LinkOperation::DeleteEndpoints(gone));
+    }
     if from.dns && !to.dns {
         operations.push(LinkOperation::DeleteDns);
     }
