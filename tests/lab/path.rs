@@ -51,13 +51,9 @@ fn no_netfilter_rule_and_no_proxy_carries_the_traffic() {
 
 /// Packets that the ingress path of a node's BPF programs took.
 fn packets(lab: &Lab, node: u8) -> u64 {
-    lab.api(node, "/mesh/v1/counters")["counters"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .filter(|counter| counter["name"].as_str().unwrap().starts_with("ingress"))
-        .map(|counter| counter["packets"].as_u64().unwrap())
-        .sum()
+    let counters = lab.api(node, "/mesh/v1/counters");
+    let ways = counters["Paths"].as_object().unwrap().iter();
+    ways.filter(|(name, _)| name.starts_with("ingress-")).map(|(_, way)| way["Packets"].as_u64().unwrap()).sum()
 }
 
 #[test]

@@ -213,7 +213,7 @@ fn status(layout: &Layout, format: Format, terminal: &mut dyn Terminal) -> Resul
     if format == Format::Json {
         let client =
             ClientStatus { address: CLIENT_ADDRESS, netns: Space::at(layout.space(Member::Client)).netns() };
-        let status = Status { name: layout.name.clone(), runtime: state.runtime, nodes, client };
+        let status = Status { name: layout.name.clone(), runtime: state.setting.runtime, nodes, client };
         let text = serde_json::to_string_pretty(&status)
             .map_err(|error| LabError::CorruptState { path: layout.state(), reason: error.to_string() })?;
         terminal.print(&text);

@@ -15,7 +15,7 @@ use crate::cgroup;
 use crate::error::LabError;
 use crate::layout::{Layout, Member, NodeName, UPLINK};
 use crate::space::{Space, open_log};
-use crate::state::NodeRecord;
+use crate::state::{NodeRecord, Setting};
 
 /// How long a meshd may take until its socket answers.
 const START_DEADLINE: Duration = Duration::from_secs(30);
@@ -52,9 +52,9 @@ pub fn program() -> Result<PathBuf, LabError> {
 }
 
 /// Starts the meshd of `node` and returns its record once its socket answers.
-pub fn start(layout: &Layout, record: &mut NodeRecord, runtime: &str) -> Result<(), LabError> {
+pub fn start(layout: &Layout, record: &mut NodeRecord, setting: &Setting) -> Result<(), LabError> {
     let node = record.name;
-    let program = program()?;
+    let Setting { program, runtime, .. } = setting;
     let log = open_log(&layout.log(node))?;
     let errors = log.try_clone().map_err(LabError::file("open", layout.log(node)))?;
     let disk = layout.disk(node);
@@ -62,13 +62,13 @@ pub fn start(layout: &Layout, record: &mut NodeRecord, runtime: &str) -> Result<
     let group = layout.node_cgroup(node);
     let space = Space::at(layout.space(Member::Node(node)));
     let mut child = space.inside(|| {
-        Command::new(&program)
+        Command::new(program)
             .args(["--host", &format!("unix://{}", layout.socket(node).display())])
             .arg("--data-dir")
             .arg(&disk)
             .args(["--advertise-addr", &node.address().to_string()])
             .args(["--data-path-addr", &node.address().to_string()])
-            .args(["--uplink", UPLINK, "--runtime", runtime])
+            .args(["--uplink", UPLINK, "--runtime", runtime.as_str()])
             .arg("--cgroup-parent")
             .arg(&group)
             .current_dir("/")
@@ -77,7 +77,7 @@ pub fn start(layout: &Layout, record: &mut NodeRecord, runtime: &str) -> Result<
             .stderr(errors)
             .process_group(0)
             .spawn()
-            .map_err(LabError::file("start", &program))
+            .map_err(LabError::file("start", program))
     })??;
     cgroup::add(&group.join("daemon"), child.id())?;
     record.pid = i32::try_from(child.id()).unwrap_or(0);

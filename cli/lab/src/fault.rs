@@ -88,7 +88,7 @@ pub async fn freeze(layout: &Layout, node: NodeName) -> Result<(), LabError> {
 /// Brings a node back, whatever was done to it. A node that runs is left alone.
 pub async fn start(layout: &Layout, node: NodeName) -> Result<(), LabError> {
     let mut state = LabState::load(layout)?;
-    let (mtu, runtime) = (state.mtu, state.runtime.clone());
+    let setting = state.setting.clone();
     let record = state.node(layout, node)?;
     match record.state() {
         NodeState::Running => return Ok(()),
@@ -97,8 +97,8 @@ pub async fn start(layout: &Layout, node: NodeName) -> Result<(), LabError> {
             cgroup::freeze(&layout.node_cgroup(node), false)?;
             fabric::set_cable(layout, Member::Node(node), true).await?;
         }
-        NodeState::Dead => daemon::start(layout, record, &runtime)?,
-        NodeState::Crashed => up::boot(layout, record, mtu, &runtime).await?,
+        NodeState::Dead => daemon::start(layout, record, &setting)?,
+        NodeState::Crashed => up::boot(layout, record, &setting).await?,
     }
     record.fault = Fault::None;
     state.save(layout)?;

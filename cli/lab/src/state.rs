@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::ErrorKind;
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
@@ -9,13 +10,22 @@ use crate::error::LabError;
 use crate::filter::Rule;
 use crate::layout::{Layout, NodeName};
 
-/// What of a lab is up.
+/// What all nodes of a lab have in common, kept so that a node comes back as it was started.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LabState {
+pub struct Setting {
+    /// The daemon's program.
+    pub program: PathBuf,
     /// MTU of the fabric.
     pub mtu: u16,
     /// Runtime of every node.
     pub runtime: String,
+}
+
+/// What of a lab is up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LabState {
+    /// What the nodes have in common.
+    pub setting: Setting,
     /// The nodes, in order.
     pub nodes: Vec<NodeRecord>,
     /// What the fabric loses.

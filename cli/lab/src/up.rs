@@ -9,7 +9,7 @@ use crate::error::LabError;
 use crate::fabric;
 use crate::layout::{Layout, MAX_NODES, Member, NodeName};
 use crate::space::{NodeMounts, Space, mount_private_tmpfs};
-use crate::state::{Fault, LabState, NodeRecord};
+use crate::state::{Fault, LabState, NodeRecord, Setting};
 use crate::{Terminal, cgroup};
 
 /// What a lab is to be like.
@@ -44,13 +44,13 @@ impl Options {
 /// Brings a lab up and forms its cluster. When a step fails, what was made before it is removed.
 pub async fn run(layout: &Layout, options: &Options, terminal: &mut dyn Terminal) -> Result<(), LabError> {
     options.check()?;
-    daemon::program()?;
+    let setting = Setting { program: daemon::program()?, mtu: options.mtu, runtime: options.runtime.clone() };
     if layout.state().exists() {
         return Err(LabError::AlreadyUp { name: layout.name.clone() });
     }
     // An interrupted `up` or `down` leaves no state file, but perhaps namespaces.
     down::sweep(layout)?;
-    match make(layout, options, terminal).await {
+    match make(layout, options, setting, terminal).await {
         Ok(()) => Ok(()),
         Err(error) => {
             if let Err(left) = down::sweep(layout) {
@@ -61,7 +61,12 @@ pub async fn run(layout: &Layout, options: &Options, terminal: &mut dyn Terminal
     }
 }
 
-async fn make(layout: &Layout, options: &Options, terminal: &mut dyn Terminal) -> Result<(), LabError> {
+async fn make(
+    layout: &Layout,
+    options: &Options,
+    setting: Setting,
+    terminal: &mut dyn Terminal,
+) -> Result<(), LabError> {
     let run = layout.run();
     fs::create_dir_all(&run).map_err(LabError::file("make", &run))?;
     mount_private_tmpfs(&run)?;
@@ -74,13 +79,12 @@ async fn make(layout: &Layout, options: &Options, terminal: &mut dyn Terminal) -
     Space::at(layout.space(Member::Client)).create("client", None)?;
     fabric::connect(layout, Member::Client, options.mtu).await?;
 
-    let mut state =
-        LabState { mtu: options.mtu, runtime: options.runtime.clone(), nodes: Vec::new(), rules: Vec::new() };
+    let mut state = LabState { setting, nodes: Vec::new(), rules: Vec::new() };
     for name in (1..=options.nodes).filter_map(NodeName::numbered) {
         let manager = state.nodes.len() < usize::from(options.managers);
         let mut record = NodeRecord { name, manager, fault: Fault::None, pid: 0, started: 0 };
         terminal.progress(&format!("{name}: namespaces and meshd"));
-        boot(layout, &mut record, options.mtu, &options.runtime).await?;
+        boot(layout, &mut record, &state.setting).await?;
         state.nodes.push(record);
     }
     cluster::form(layout, &state, |step| terminal.progress(step))?;
@@ -88,7 +92,7 @@ async fn make(layout: &Layout, options: &Options, terminal: &mut dyn Terminal) -
 }
 
 /// Makes the namespaces of a node, plugs it in and starts its meshd.
-pub async fn boot(layout: &Layout, record: &mut NodeRecord, mtu: u16, runtime: &str) -> Result<(), LabError> {
+pub async fn boot(layout: &Layout, record: &mut NodeRecord, setting: &Setting) -> Result<(), LabError> {
     let (node, member) = (record.name, Member::Node(record.name));
     let disk = layout.disk(node);
     fs::create_dir_all(&disk).map_err(LabError::file("make", &disk))?;
@@ -100,9 +104,9 @@ pub async fn boot(layout: &Layout, record: &mut NodeRecord, mtu: u16, runtime: &
     }
     let mounts = NodeMounts { run: layout.run(), resolv_conf };
     Space::at(layout.space(member)).create(&node.to_string(), Some(&mounts))?;
-    fabric::connect(layout, member, mtu).await?;
+    fabric::connect(layout, member, setting.mtu).await?;
     cgroup::create(&layout.node_cgroup(node))?;
-    daemon::start(layout, record, runtime)
+    daemon::start(layout, record, setting)
 }
 
 #[cfg(test)]
