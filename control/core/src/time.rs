@@ -32,3 +32,19 @@ impl Sub<Duration> for Timestamp {
         Self(self.0.saturating_sub(u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arithmetic_stays_within_bounds() {
+        let (early, late) = (Timestamp(5), Timestamp(9));
+        assert_eq!(late.since(early), Duration::from_nanos(4));
+        assert_eq!(early.since(late), Duration::ZERO);
+        assert_eq!(early + Duration::from_nanos(4), late);
+        assert_eq!(late - Duration::from_nanos(4), early);
+        assert_eq!(early + Duration::MAX, Timestamp(u64::MAX));
+        assert_eq!(early - Duration::MAX, Timestamp::ZERO);
+    }
+}

@@ -16,6 +16,8 @@ pub(crate) fn published_ports(
     let mut settled: Vec<AllocatedPort> = Vec::with_capacity(wanted.len());
     for port in wanted.iter().copied() {
         let published = match port.published {
+            // What the service has is not taken from it because a process of a node came to listen there.
+            Some(published) if has(have, port, published) => published,
             Some(published) => {
                 check(store, service, published, port.protocol, port.mode)?;
                 published
@@ -28,6 +30,11 @@ pub(crate) fn published_ports(
         settled.push(AllocatedPort { published, target, protocol, mode });
     }
     Ok(settled)
+}
+
+fn has(have: &[AllocatedPort], port: PublishedPort, published: Port) -> bool {
+    let wanted = (published, port.protocol, port.mode);
+    have.iter().any(|old| (old.published, old.protocol, old.mode) == wanted)
 }
 
 /// The number that this dynamic port has already.

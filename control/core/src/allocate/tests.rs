@@ -234,6 +234,26 @@ fn dynamic_ports_are_given_once_and_kept() {
 }
 
 #[test]
+fn a_port_that_a_service_has_stays_its_own() {
+    let mut cluster = VirtualCluster::new(1, 1);
+    let mut spec = service_spec("web", 1);
+    let fixed = PublishedPort { published: Port::new(8080), ..dynamic(80, PublishMode::Ingress) };
+    spec.endpoint.ports = vec![fixed, dynamic(81, PublishMode::Ingress)];
+    let service = cluster.create_service(spec).unwrap();
+    let ports = cluster.store.service(service).unwrap().endpoint.ports.clone();
+    cluster.describe(NodeId::from_bits(1), |node| {
+        node.listening =
+            [8080, 30_000].into_iter().filter_map(Port::new).map(|port| (port, Protocol::Tcp)).collect();
+    });
+    cluster.run_for(SOON);
+    scale(&mut cluster, service, 2);
+    assert_eq!(cluster.store.service(service).unwrap().endpoint.ports, ports);
+    let mut other = service_spec("other", 1);
+    other.endpoint.ports = vec![fixed];
+    assert!(cluster.create_service(other).is_err());
+}
+
+#[test]
 fn dynamic_ports_run_out() {
     let mut cluster = VirtualCluster::new(1, 1);
     cluster.describe(NodeId::from_bits(1), |node| {
