@@ -21,7 +21,7 @@ const DEFAULT_HOST: &str = "unix:///run/meshd.sock";
     after_help = "Examples:\n  meshctl swarm init\n  meshctl service create --name web --replicas 3 -p 8080:80 mesh/whoami:1\n  meshctl service ps web\n  meshctl lab up\n  meshctl --node n2 node ls"
 )]
 pub struct Cli {
-    /// Socket of the meshd to ask [default: unix:///run/meshd.sock]
+    /// Socket of the meshd to ask [default: `unix:///run/meshd.sock`]
     #[arg(short = 'H', long, value_name = "unix:///PATH", env = "MESH_HOST")]
     host: Option<String>,
     /// Ask this node of a lab on this machine, such as n2

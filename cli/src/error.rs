@@ -7,7 +7,7 @@ pub enum CliError {
     #[error("{0}")]
     Usage(String),
     /// The daemon refused.
-    #[error("Error response from daemon: {message}")]
+    #[error("Error response from daemon: {message}{}", hint(message))]
     Daemon {
         /// HTTP status.
         status: u16,
@@ -67,12 +67,6 @@ pub enum CliError {
     /// Some of several things failed; each was told already.
     #[error("")]
     Told,
-    /// The user pressed Ctrl-C while a command waited.
-    #[error("Operation continuing in background.\nUse `meshctl service ps {service}` to check progress.")]
-    Background {
-        /// The service.
-        service: String,
-    },
     /// The lab.
     #[error(transparent)]
     Lab(#[from] mesh_lab::LabError),
@@ -103,5 +97,68 @@ impl CliError {
             }
             other => other,
         }
+    }
+}
+
+/// What to do about the refusals that people meet most, by words of the daemon's message. The rest say it
+/// themselves.
+const HINTS: [(&str, &str); 9] = [
+    ("name conflicts with an existing object", "choose another name, or remove that one first"),
+    ("update out of sequence", "it was changed in the meantime: try again"),
+    ("is already in use by service", "publish another port, or remove that one first"),
+    ("is in use by service", "remove the service first: `meshctl service rm`"),
+    ("is not down and can't be removed", "stop its meshd first, or use --force"),
+    ("could not find an available IP", "remove what is not needed, or use a network with a larger --subnet"),
+    ("This node is already part of a swarm", "`meshctl swarm leave` leaves it"),
+    (" not found", "`ls` shows what there is"),
+    ("is ambiguous", "give more of the id"),
+];
+
+fn hint(message: &str) -> String {
+    let found = HINTS.iter().find(|(words, _)| message.contains(words));
+    found.map(|(_, hint)| format!(" ({hint})")).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(status: u16, message: &str) -> CliError {
+        CliError::Daemon { status, message: message.to_owned() }
+    }
+
+    #[test]
+    fn refusals_begin_with_dockers_words_and_say_what_to_do() {
+        for (message, line) in [
+            (
+                "network nope not found",
+                "Error response from daemon: network nope not found (`ls` shows what there is)",
+            ),
+            ("no hint for this", "Error response from daemon: no hint for this"),
+        ] {
+            assert_eq!(refused(404, message).to_string(), line);
+        }
+    }
+
+    #[test]
+    fn a_missing_object_is_named_as_docker_names_it() {
+        let error = refused(404, "service web not found").named("service", "web");
+        assert_eq!(error.to_string(), "no such service: web");
+        let other = refused(404, "network back not found").named("service", "web");
+        assert!(other.is_not_found(), "what the service needs is not the service");
+    }
+
+    #[test]
+    fn wrong_usage_has_a_status_of_its_own() {
+        assert_eq!(CliError::Usage(String::new()).exit(), 64);
+        assert_eq!(CliError::Template(String::new()).exit(), 64);
+        assert_eq!(refused(400, "x").exit(), 1);
+        let absent = CliError::Unreachable { host: "unix:///x".to_owned(), reason: "gone".to_owned() };
+        assert!(
+            absent
+                .to_string()
+                .starts_with("Cannot connect to the meshd socket at unix:///x: is meshd running? ")
+        );
+        assert_eq!(absent.exit(), 1);
     }
 }

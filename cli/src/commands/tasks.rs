@@ -176,7 +176,7 @@ mod tests {
             text,
             "ID             NAME        IMAGE           NODE      DESIRED STATE   CURRENT STATE           ERROR                              PORTS\n\
              caaaaaaaaaaa   web.1       mesh/whoami:1   n1        Running         Running 4 seconds ago                                      \n\
-             aaaaaaaaaaaa    \\_ web.1   mesh/whoami:1   n1        Shutdown        Failed 8 seconds ago    \"task: non-zero exit (137) an…\"   \n\
+             aaaaaaaaaaaa    \\_ web.1   mesh/whoami:1   n1        Shutdown        Failed 8 seconds ago    \"task: non-zero exit (137) and…\"   \n\
              baaaaaaaaaaa   web.2       mesh/whoami:1   n1        Running         Running 8 seconds ago                                      \n"
         );
     }

@@ -97,13 +97,13 @@ fn inspect(vips: &[Vip], names: &[String], shell: &mut Shell) -> Result<(), CliE
     let mut found = Vec::new();
     let mut failed = false;
     for name in names {
-        let named = |vip: &&Vip| {
+        let is_meant = |vip: &&Vip| {
             vip.service == *name
                 || address(vip) == *name
                 || (vip.published_port != 0 && vip.published_port.to_string() == *name)
         };
         let before = found.len();
-        found.extend(vips.iter().filter(named));
+        found.extend(vips.iter().filter(is_meant));
         if found.len() == before {
             shell.note(
                 &CliError::NoSuch { kind: "service with an address on this node", name: name.clone() }

@@ -53,6 +53,8 @@ struct Screen {
     all: MultiProgress,
     overall: ProgressBar,
     tasks: BTreeMap<(u64, String), ProgressBar>,
+    /// What stands there now.
+    lines: Vec<String>,
 }
 
 impl Progress {
@@ -81,7 +83,7 @@ impl Progress {
             return;
         }
         if let Some(screen) = self.screen.take() {
-            screen.leave();
+            screen.leave(shell);
         }
         shell.note("verify: Service converged");
     }
@@ -91,18 +93,21 @@ impl Screen {
     fn new() -> Self {
         let all = MultiProgress::new();
         let overall = all.add(line_bar());
-        Self { all, overall, tasks: BTreeMap::new() }
+        Self { all, overall, tasks: BTreeMap::new(), lines: Vec::new() }
     }
 
     fn show(&mut self, overall: &str, total: Option<u64>, tasks: &[TaskLine]) {
         self.overall.set_message(overall.to_owned());
+        self.lines = vec![overall.to_owned()];
         let few = total.is_some_and(|total| total <= LINES_MAX);
         let mut gone: Vec<_> = self.tasks.keys().cloned().collect();
         for task in tasks.iter().filter(|_| few) {
             let key = (task.slot, task.node.clone());
             gone.retain(|known| *known != key);
             let bar = self.tasks.entry(key).or_insert_with(|| self.all.add(line_bar()));
-            bar.set_message(task_line(task, total.unwrap_or(0)));
+            let line = task_line(task, total.unwrap_or(0));
+            bar.set_message(line.clone());
+            self.lines.push(line);
         }
         for key in gone {
             if let Some(bar) = self.tasks.remove(&key) {
@@ -111,11 +116,14 @@ impl Screen {
         }
     }
 
-    /// Leaves the last state on the screen.
-    fn leave(self) {
-        self.overall.abandon();
+    /// Ends the drawing and leaves the last state as plain lines.
+    fn leave(self, shell: &mut Shell) {
+        self.overall.finish_and_clear();
         for bar in self.tasks.values() {
-            bar.abandon();
+            bar.finish_and_clear();
+        }
+        for line in &self.lines {
+            shell.note(line);
         }
     }
 }

@@ -333,7 +333,7 @@ mod tests {
             ("{{end}}", "unexpected {{end}}"),
             ("{{}}", "missing value"),
             ("{{.ID .ID}}", "can't give argument"),
-            (r#"{{index .Ports 9}}"#, "out of range"),
+            ("{{index .Ports 9}}", "out of range"),
         ] {
             let message = filled(template);
             assert!(message.starts_with("template parsing error: ") && message.contains(words), "{message}");

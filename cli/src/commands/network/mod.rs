@@ -14,7 +14,7 @@ use crate::output::Shell;
 #[derive(Debug, Subcommand)]
 pub enum Verb {
     /// Make a network
-    Create(create::CreateArgs),
+    Create(Box<create::CreateArgs>),
     /// List networks
     #[command(alias = "list")]
     Ls(ls::LsArgs),
@@ -46,7 +46,7 @@ pub struct InspectArgs {
 /// Does it.
 pub async fn run(verb: Verb, client: &Client, shell: &mut Shell) -> Result<(), CliError> {
     match verb {
-        Verb::Create(args) => create::run(args, client, shell).await,
+        Verb::Create(args) => create::run(*args, client, shell).await,
         Verb::Ls(args) => ls::run(&args, client, shell).await,
         Verb::Inspect(args) => {
             inspect::show("networks", "network", &args.networks, args.format.as_deref(), client, shell).await

@@ -21,10 +21,14 @@ pub async fn wait(
     shell: &mut Shell,
 ) -> Result<(), CliError> {
     let service = if name.is_empty() { id } else { name };
-    tokio::select! {
-        done = follow(id, quiet, client, shell) => done,
-        _ = tokio::signal::ctrl_c() => Err(CliError::Background { service: service.to_owned() }),
-    }
+    let interrupted = tokio::select! {
+        done = follow(id, quiet, client, shell) => return done,
+        interrupted = tokio::signal::ctrl_c() => interrupted,
+    };
+    interrupted?;
+    shell.note("Operation continuing in background.");
+    shell.note(&format!("Use `meshctl service ps {service}` to check progress."));
+    Ok(())
 }
 
 async fn follow(id: &str, quiet: bool, client: &Client, shell: &mut Shell) -> Result<(), CliError> {

@@ -98,9 +98,9 @@ fn mode(word: &str) -> Result<Mode, String> {
 }
 
 /// Makes it, tells its id, and waits until its tasks run.
-pub async fn run(args: CreateArgs, client: &Client, shell: &mut Shell) -> Result<(), CliError> {
+pub async fn run(args: &CreateArgs, client: &Client, shell: &mut Shell) -> Result<(), CliError> {
     args.unsupported.check()?;
-    let spec = spec(&args)?;
+    let spec = spec(args)?;
     let id = client.create_service(&spec).await?;
     shell.line(&id)?;
     if args.detach {
@@ -119,6 +119,11 @@ fn spec(args: &CreateArgs) -> Result<ServiceSpec, CliError> {
     };
     let (image, words) =
         args.image.split_first().map_or(("", &[][..]), |(image, words)| (image.as_str(), words));
+    if image.starts_with('-') {
+        return Err(CliError::Usage(format!(
+            "unexpected argument '{image}': see meshctl service create --help"
+        )));
+    }
     let process = spec.task_template.container_spec.get_or_insert_default();
     image.clone_into(&mut process.image);
     process.args = words.to_vec();

@@ -34,17 +34,17 @@ pub struct ResourceFlags {
 #[command(next_help_heading = "Restart")]
 pub struct RestartFlags {
     /// After which endings: none, on-failure, any [default: any]
-    #[arg(long, value_name = "WORD", value_parser = ["none", "on-failure", "any"])]
-    restart_condition: Option<String>,
+    #[arg(id = "restart-condition", long = "restart-condition", value_name = "WORD", value_parser = ["none", "on-failure", "any"])]
+    condition: Option<String>,
     /// Wait before the replacement starts [default: 5s]
-    #[arg(long, value_name = "DURATION", value_parser = units::duration)]
-    restart_delay: Option<i64>,
+    #[arg(id = "restart-delay", long = "restart-delay", value_name = "DURATION", value_parser = units::duration)]
+    delay: Option<i64>,
     /// Most restarts within the window; 0 is unlimited
-    #[arg(long, value_name = "NUMBER")]
-    restart_max_attempts: Option<u64>,
+    #[arg(id = "restart-max-attempts", long = "restart-max-attempts", value_name = "NUMBER")]
+    max_attempts: Option<u64>,
     /// Time in which restarts are counted
-    #[arg(long, value_name = "DURATION", value_parser = units::duration)]
-    restart_window: Option<i64>,
+    #[arg(id = "restart-window", long = "restart-window", value_name = "DURATION", value_parser = units::duration)]
+    window: Option<i64>,
 }
 
 macro_rules! replacement_flags {
@@ -185,17 +185,17 @@ impl ResourceFlags {
 
 impl RestartFlags {
     fn change(&self, policy: &mut Option<RestartPolicy>) {
-        let timed = self.restart_delay.is_some() || self.restart_window.is_some();
-        if self.restart_condition.is_none() && self.restart_max_attempts.is_none() && !timed {
+        let timed = self.delay.is_some() || self.window.is_some();
+        if self.condition.is_none() && self.max_attempts.is_none() && !timed {
             return;
         }
         let policy = policy.get_or_insert_default();
-        if let Some(condition) = &self.restart_condition {
+        if let Some(condition) = &self.condition {
             policy.condition.clone_from(condition);
         }
-        policy.delay = self.restart_delay.or(policy.delay);
-        policy.max_attempts = self.restart_max_attempts.or(policy.max_attempts);
-        policy.window = self.restart_window.or(policy.window);
+        policy.delay = self.delay.or(policy.delay);
+        policy.max_attempts = self.max_attempts.or(policy.max_attempts);
+        policy.window = self.window.or(policy.window);
     }
 }
 

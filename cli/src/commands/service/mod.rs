@@ -21,7 +21,7 @@ use crate::output::Shell;
 #[derive(Debug, Subcommand)]
 pub enum Verb {
     /// Make a service
-    Create(create::CreateArgs),
+    Create(Box<create::CreateArgs>),
     /// List services
     #[command(alias = "list")]
     Ls(ls::LsArgs),
@@ -41,7 +41,7 @@ pub enum Verb {
 /// Does it.
 pub async fn run(verb: Verb, client: &Client, shell: &mut Shell) -> Result<(), CliError> {
     match verb {
-        Verb::Create(args) => create::run(args, client, shell).await,
+        Verb::Create(args) => create::run(&args, client, shell).await,
         Verb::Ls(args) => ls::run(&args, client, shell).await,
         Verb::Ps(args) => ps::run(&args, client, shell).await,
         Verb::Inspect(args) => inspect::run(&args, client, shell).await,

@@ -16,6 +16,7 @@ use crate::parse::{env, label, publish};
 #[command(
     after_help = "Examples:\n  meshctl service update --replicas 5 web\n  meshctl service update --publish-add 8081:80 --label-add tier=front web\n  meshctl service update --publish-rm 80 web"
 )]
+#[expect(clippy::struct_excessive_bools, reason = "as many switches as docker has")]
 pub struct UpdateArgs {
     /// The service
     service: String,

@@ -54,14 +54,23 @@ pub async fn add_headers(mut response: Response) -> Response {
 
 /// `GET /version`
 pub async fn version() -> Json<VersionResponse> {
-    let component = |name: &str, version: &str| Component {
-        name: name.to_owned(),
-        version: version.to_owned(),
-        details: [("ApiVersion".to_owned(), API_VERSION.to_owned())].into(),
+    // The docker CLI shows these, not the fields beside the components.
+    let details = [
+        ("ApiVersion", API_VERSION.to_owned()),
+        ("MinAPIVersion", MIN_API_VERSION.to_owned()),
+        ("Os", "linux".to_owned()),
+        ("Arch", docker_arch(std::env::consts::ARCH).to_owned()),
+        ("KernelVersion", kernel()),
+        ("Experimental", "false".to_owned()),
+    ];
+    let engine = Component {
+        name: "Engine".to_owned(),
+        version: VERSION.to_owned(),
+        details: details.into_iter().map(|(key, value)| (key.to_owned(), value)).collect(),
     };
     Json(VersionResponse {
         platform: PlatformName { name: "meshd".to_owned() },
-        components: vec![component("Engine", VERSION)],
+        components: vec![engine],
         version: VERSION.to_owned(),
         api_version: API_VERSION.to_owned(),
         min_api_version: MIN_API_VERSION.to_owned(),
