@@ -54,7 +54,7 @@ pub struct Settings {
     /// Directory for sockets, namespaces and BPF pins [default: /run/mesh].
     #[arg(long, value_name = "DIR", env = "MESHD_RUN_DIR")]
     pub run_dir: Option<PathBuf>,
-    /// Socket of the API [default: unix:///run/meshd.sock].
+    /// Socket of the API [default: `unix:///run/meshd.sock`].
     #[arg(short = 'H', long, value_name = "unix:///PATH", env = "MESHD_HOST")]
     pub host: Option<String>,
     /// Where a manager listens for other nodes [default: 0.0.0.0:2377].

@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 
 use crate::addresses::{local_addresses, path_mtu, uplinks};
 use crate::agent::facts::NodeFacts;
-use crate::agent::network::{Network, dns_socket, end_dns};
+use crate::agent::network::{Network, dns_socket, end_dns, forget_dns};
 use crate::agent::saved::SavedFile;
 use crate::agent::session::{self, SessionSettings, SessionState};
 use crate::agent::worker::{self, AgentHandle};
@@ -171,12 +171,21 @@ impl Member {
 
     /// Ends everything of this daemon and announces that it comes back. Tasks, dataplane and names go on.
     pub async fn stop(&self) {
+        self.end(true).await;
+    }
+
+    async fn end(&self, returns: bool) {
         let running = self.running.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(running) = running else { return };
         // The session first: it has something to say, maybe to this very manager.
-        running.stop_session.send_replace(true);
-        if let Err(error) = running.session.await {
-            tracing::error!(%error, "the session did not end well");
+        if returns {
+            running.stop_session.send_replace(true);
+        } else {
+            running.session.abort();
+        }
+        match running.session.await {
+            Err(error) if !error.is_cancelled() => tracing::error!(%error, "the session did not end well"),
+            _ => {}
         }
         running.stop_agent.send_replace(true);
         if let Some(manager) = running.manager {
@@ -186,7 +195,7 @@ impl Member {
 
     /// Ends everything, and everything of the cluster on this node with it.
     pub async fn leave(self: Arc<Self>, config: &Config) {
-        self.stop().await;
+        self.end(false).await;
         if let Err(error) = self.network.end_names().await {
             tracing::warn!(%error, "the DNS server did not end");
         }
@@ -205,6 +214,7 @@ pub async fn clear(config: &Config, dataplane: Option<Arc<Dataplane>>) {
     if let Err(error) = end_dns(&dns_socket(&config.run_dir)).await {
         tracing::warn!(%error, "the DNS server did not end");
     }
+    forget_dns(&config.run_dir);
     let dataplane = match dataplane {
         Some(dataplane) => release(dataplane).await,
         None => None,

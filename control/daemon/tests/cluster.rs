@@ -2,6 +2,9 @@
 //! from the user's request to its report, and restarts of either side. Runtime and network are fakes that
 //! remember what they were asked.
 
+// Clippy knows test functions only; this whole crate is a test.
+#![allow(clippy::unwrap_used)]
+
 mod common;
 
 use std::time::SystemTime;

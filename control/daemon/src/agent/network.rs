@@ -60,6 +60,19 @@ pub fn dns_socket(run_dir: &Path) -> PathBuf {
     run_dir.join("dns.sock")
 }
 
+/// Removes what a DNS server leaves behind.
+pub fn forget_dns(run_dir: &Path) {
+    for name in ["dns.sock", "dns.sock.lock", "dns.table", "dns.log"] {
+        let path = run_dir.join(name);
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                tracing::warn!(path = %path.display(), %error, "a file of the DNS server was not removed");
+            }
+            _ => {}
+        }
+    }
+}
+
 fn dns_launch(run_dir: &Path, netns: PathBuf) -> Launch {
     Launch {
         exe: PathBuf::from("/proc/self/exe"),
@@ -75,12 +88,21 @@ fn dns_launch(run_dir: &Path, netns: PathBuf) -> Launch {
 impl NodeNetwork for Network {
     async fn apply(&self, view: &View) -> Result<(), NetworkError> {
         let applied = self.dataplane.apply(view.state.clone()).await;
+        let made = applied.map(drop).map_err(|errors| network_error(&errors));
+        if let Err(NetworkError { endpoints: None, .. }) = &made {
+            return made;
+        }
         // Names may resolve to what could not be made, as they do to what has just died.
-        self.dns.publish(&view.names).await.map_err(|error| NetworkError {
-            message: format!("names: {error}"),
-            endpoints: Some(BTreeSet::new()),
-        })?;
-        applied.map(|_| ()).map_err(|errors| network_error(&errors))
+        let named = self.dns.publish(&view.names).await;
+        match (made, named) {
+            (made, Ok(())) => made,
+            (Ok(()), Err(error)) => {
+                Err(NetworkError { message: format!("names: {error}"), endpoints: Some(BTreeSet::new()) })
+            }
+            (Err(made), Err(error)) => {
+                Err(NetworkError { message: format!("{made}; names: {error}"), ..made })
+            }
+        }
     }
 }
 

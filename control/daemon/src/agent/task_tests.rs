@@ -18,8 +18,8 @@ fn live(state: TaskState, wanted: Wanted) -> TaskRun {
     TaskRun { prepared: Some(prepared()), presence: Presence::Attached, process, ..run(state, wanted) }
 }
 
-fn fail(error: &str, rejected: bool) -> Option<Failure> {
-    Some(Failure { error: error.to_owned(), rejected })
+fn failure(error: &str, rejected: bool) -> Failure {
+    Failure { error: error.to_owned(), rejected }
 }
 
 #[test]
@@ -83,12 +83,12 @@ fn each_situation_has_its_one_next_step() {
         ("unwanted before it was accepted", run(Assigned, Wanted::Gone), told(Shutdown, "shutdown")),
         (
             "no such image",
-            TaskRun { failure: fail("No such image", true), ..run(Preparing, Wanted::Running) },
+            TaskRun { failure: Some(failure("No such image", true)), ..run(Preparing, Wanted::Running) },
             report(Rejected, "failed", "No such image".into()),
         ),
         (
             "broken start",
-            TaskRun { failure: fail("exec", false), ..live(Starting, Wanted::Running) },
+            TaskRun { failure: Some(failure("exec", false)), ..live(Starting, Wanted::Running) },
             report(Failed, "failed", "exec".into()),
         ),
         ("over: out of the network", live(Failed, Wanted::Running), Step::Place(Presence::Absent)),

@@ -5,8 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
 use mesh_core::assignment::{AssignmentSet, EndpointView, NetworkView, ServiceView};
-use mesh_core::id::{NetworkId, ServiceId};
-use mesh_core::object::EndpointId;
+use mesh_core::id::{NetworkId, NodeId, ServiceId};
 use mesh_core::{port, spec};
 use mesh_dataplane::desired::{
     DesiredState, Endpoint, IngressReply, LocalEndpoint, LocalNode, Location, Network, Protocol,
@@ -22,7 +21,7 @@ pub fn desired_state(set: &AssignmentSet, facts: &LocalFacts) -> DesiredState {
     let backends = backends(set, facts, &endpoints);
     DesiredState {
         node: local_node(set, facts),
-        peers: set.peers.values().copied().collect(),
+        peers: others(set, facts).values().copied().collect(),
         networks: networks(set, facts),
         vips: vips(set, &backends),
         published: published(set, &backends),
@@ -52,18 +51,24 @@ fn networks(set: &AssignmentSet, facts: &LocalFacts) -> BTreeMap<u32, Network> {
     set.networks.values().map(|view| (view.vni.0, network(view))).collect()
 }
 
+/// Other nodes by their tunnels' addresses. One that has this node's address is no other: it is what this
+/// machine was before it left and joined again.
+fn others(set: &AssignmentSet, facts: &LocalFacts) -> BTreeMap<NodeId, IpAddr> {
+    let here =
+        |(id, address): &(&NodeId, &IpAddr)| **id == facts.node.id || **address == facts.node.data_path_addr;
+    set.peers.iter().filter(|peer| !here(peer)).map(|(id, address)| (*id, *address)).collect()
+}
+
 /// Every endpoint that packets can be brought to: those of other nodes, and those of this node's tasks that
 /// have a namespace.
 fn endpoints(set: &AssignmentSet, facts: &LocalFacts) -> BTreeMap<u32, Endpoint> {
+    let others = others(set, facts);
     let remote = set.endpoints.iter().filter_map(|(id, view)| {
-        let location = Location::Remote(*set.peers.get(&view.node)?);
+        let location = Location::Remote(*others.get(&view.node)?);
         let vni = set.networks.get(&view.network)?.vni.0;
         Some((id.0, Endpoint { vni, address: view.address, location }))
     });
-    remote
-        .filter(|(id, _)| set.endpoints.get(&EndpointId(*id)).is_some_and(|view| view.node != facts.node.id))
-        .chain(facts.tasks.values().flat_map(|local| local_endpoints(set, local)))
-        .collect()
+    remote.chain(facts.tasks.values().flat_map(|local| local_endpoints(set, local))).collect()
 }
 
 /// A task's endpoints, in order: the first is `eth0` and has the way to the DNS server. The default route

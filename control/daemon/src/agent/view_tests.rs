@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use mesh_core::id::{NodeId, TaskId};
+use mesh_core::object::EndpointId;
 
 use super::*;
 use crate::agent::samples::{self, BACK, FRONT, HERE, INGRESS, address, net};
@@ -105,6 +106,15 @@ fn an_endpoint_of_a_node_that_is_no_peer_is_left_out() {
     let state = desired_state(&set, &facts());
     assert_eq!(state.endpoints.keys().copied().collect::<Vec<_>>(), [2, 102]);
     assert_eq!(state.published[0].backends, ids(&[2]));
+}
+
+#[test]
+fn what_this_machine_was_before_it_joined_again_is_no_peer() {
+    let mut set = samples::set();
+    set.peers.insert(NodeId::from_bits(samples::THERE), samples::node().data_path_addr);
+    let state = desired_state(&set, &facts());
+    assert!(state.peers.is_empty());
+    assert_eq!(state.endpoints.keys().copied().collect::<Vec<_>>(), [2, 102]);
 }
 
 #[test]

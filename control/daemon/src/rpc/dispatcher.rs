@@ -42,9 +42,9 @@ impl Dispatcher for DispatcherService {
         let leader = self.leader.borrow().clone();
         let leader = leader.ok_or_else(|| Status::unavailable("this manager does not lead"))?;
         let mut inbound = request.into_inner();
-        let hello = match inbound.message().await?.and_then(|message| message.kind) {
-            Some(agent_message::Kind::Hello(hello)) => hello,
-            _ => return Err(Status::invalid_argument("a session begins with a hello")),
+        let first = inbound.message().await?.and_then(|message| message.kind);
+        let Some(agent_message::Kind::Hello(hello)) = first else {
+            return Err(Status::invalid_argument("a session begins with a hello"));
         };
         let (outbound, queue) = mpsc::channel(QUEUE);
         let session = SessionId::new(&mut SystemEntropy);

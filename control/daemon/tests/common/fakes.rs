@@ -16,7 +16,10 @@ use tokio::sync::{Notify, mpsc};
 pub enum Entry {
     Runtime(TaskId, &'static str),
     /// Namespaces that are attached, and those among them that take new flows.
-    Network { attached: Vec<String>, serving: Vec<String> },
+    Network {
+        attached: Vec<String>,
+        serving: Vec<String>,
+    },
 }
 
 pub type Journal = Arc<Mutex<Vec<Entry>>>;
