@@ -1,0 +1,155 @@
+//! The users' part of the world, and what it looks like when everything has come to rest.
+
+use std::collections::BTreeSet;
+
+use mesh_core::assignment::AssignmentSet;
+use mesh_core::id::TaskId;
+use mesh_core::object::{NodeState, TaskState};
+use mesh_core::spec::{Availability, ServiceMode};
+use mesh_core::store::{Store, Transaction};
+
+use crate::client::{self, Op};
+use crate::ledger::{self, Violation};
+use crate::manager::Ticket;
+use crate::network::MS;
+use crate::world::{Event, Planted, World};
+
+impl World {
+    pub fn act_as_client(&mut self) -> Result<(), Violation> {
+        let pause = self.rng.between(30 * MS, 250 * MS);
+        self.schedule(pause, Event::Client);
+        let managers: Vec<u64> = self.managers.keys().copied().collect();
+        let random = *self.rng.pick(&managers).expect("there are some");
+        if self.rng.chance(250) {
+            self.begin_read(random)?;
+        }
+        let asked = self.leader().filter(|_| !self.rng.chance(100)).unwrap_or(random);
+        if self.managers[&asked].frozen_until > self.now {
+            return Ok(());
+        }
+        let Some((op, removed, transaction)) = self.next_wish(asked) else { return Ok(()) };
+        // However it ends, whatever it removes may be gone from here on.
+        if let Some(bits) = removed {
+            self.expected.may_go(bits);
+        }
+        self.propose(asked, &transaction, Ticket::Client(op));
+        Ok(())
+    }
+
+    fn next_wish(&mut self, asked: u64) -> Option<(Op, Option<u128>, Transaction)> {
+        let manager = &self.managers[&asked];
+        let (store, now) = (manager.replica()?.store(), manager.now(self.now));
+        let joins = self.agents.iter().find_map(|agent| client::join(store, agent, now));
+        if let Some(transaction) = joins {
+            return Some((Op::Other, None, transaction));
+        }
+        if self.calm {
+            return client::undrain(store, now).map(|transaction| (Op::Other, None, transaction));
+        }
+        self.wishes += 1;
+        client::wish(store, now, &mut self.rng, self.wishes)
+    }
+
+    fn begin_read(&mut self, id: u64) -> Result<(), Violation> {
+        let acked = self.ledger.acked();
+        let (now, stale) = (self.now, self.plan.planted == Some(Planted::StaleReads));
+        let manager = self.manager(id);
+        let frozen = manager.frozen_until > now;
+        let Some(process) = manager.process.as_mut().filter(|_| !frozen) else { return Ok(()) };
+        if stale {
+            let applied = process.driver.replica().applied().index;
+            return ledger::answers(id, acked, applied);
+        }
+        if let Ok(read) = process.driver.replica_mut().read() {
+            process.reads.insert(read, acked);
+            self.schedule_flush(id);
+        }
+        Ok(())
+    }
+
+    pub fn look_for_rest(&mut self) {
+        self.rested = self.unrest().is_none();
+        self.schedule(500 * MS, Event::LookForRest);
+    }
+
+    /// What is still on its way, if anything.
+    pub fn unrest(&self) -> Option<String> {
+        let Some(leader) = self.leader().and_then(|id| self.managers[&id].replica()) else {
+            return Some("nobody leads".to_owned());
+        };
+        for manager in self.managers.values() {
+            let applied = manager.replica().map(mesh_raft::replica::Replica::applied);
+            if applied != Some(leader.applied()) {
+                return Some(format!("manager {} is at {applied:?}, not {:?}", manager.id, leader.applied()));
+            }
+        }
+        let store = leader.store();
+        self.node_unrest(store).or_else(|| service_unrest(store)).or_else(|| self.view_unrest())
+    }
+
+    /// What the agents were told in pieces is what they would be told whole.
+    fn view_unrest(&self) -> Option<String> {
+        let leading = self.managers[&self.leader()?].process.as_ref()?.leading.as_ref()?;
+        // A task whose status alone changed is not told: its agent knows.
+        let told = |set: &AssignmentSet| {
+            let mut set = set.clone();
+            let tasks = std::mem::take(&mut set.tasks).into_values();
+            let tasks: Vec<_> = tasks.map(|task| (task.id, task.desired_state, task.endpoints)).collect();
+            (set, tasks)
+        };
+        self.agents.iter().find_map(|agent| {
+            let (has, wanted) = (told(agent.assignments()), told(&leading.leader.assignments(agent.node)));
+            (has != wanted).then(|| format!("w{} has {has:?} and not {wanted:?}", agent.place))
+        })
+    }
+
+    /// The agents run what the store says, and nothing else.
+    fn node_unrest(&self, store: &Store) -> Option<String> {
+        for agent in &self.agents {
+            let Some(node) = store.node(agent.node) else {
+                return Some(format!("w{} is no member", agent.place));
+            };
+            if node.status.state != NodeState::Ready || node.spec.availability != Availability::Active {
+                return Some(format!("w{} is {:?}", agent.place, node.status.state));
+            }
+            let told: BTreeSet<TaskId> = store
+                .node_tasks(agent.node)
+                .filter(|task| task.status.state == TaskState::Running)
+                .map(|task| task.id)
+                .collect();
+            let runs: BTreeSet<TaskId> = agent.running().collect();
+            if told != runs {
+                return Some(format!("w{} runs {runs:?} and is said to run {told:?}", agent.place));
+            }
+        }
+        None
+    }
+}
+
+/// Every service has as many running tasks as it wants.
+fn service_unrest(store: &Store) -> Option<String> {
+    let ready = store
+        .nodes()
+        .filter(|node| node.status.state == NodeState::Ready)
+        .filter(|node| node.spec.availability == Availability::Active)
+        .count();
+    for service in store.services() {
+        let wanted = match service.spec.mode {
+            ServiceMode::Replicated { replicas } => usize::try_from(replicas).ok()?,
+            ServiceMode::Global => ready,
+        };
+        let running = store
+            .service_tasks(service.id)
+            .filter(|task| task.status.state == TaskState::Running)
+            .filter(|task| task.desired_state == TaskState::Running)
+            .count();
+        if running != wanted {
+            let tasks: Vec<_> = store
+                .service_tasks(service.id)
+                .map(|task| (task.slot, task.node, task.desired_state, task.status.state))
+                .collect();
+            return Some(format!("{} has {running} of {wanted} tasks: {tasks:?}", service.spec.name));
+        }
+    }
+    None
+}
