@@ -24,7 +24,7 @@ fn source_port(bytes: &[u8]) -> u16 {
 fn direct_connection_beside_one_through_the_vip() {
     let mut world = World::new();
     world.vip(&[BOB]);
-    world.task(ANN_IF, &syn(ANN_PORT, VIP_PORT)).to_task(BOB_IF, syn(ANN_PORT, BOB_PORT));
+    world.task(ANN_IF, &syn(ANN_PORT, VIP_PORT)).reaches_task(BOB_IF, syn(ANN_PORT, BOB_PORT));
     let direct = world.task(ANN_IF, &syn(ANN_PORT, BOB_PORT)).bytes_to(BOB_IF);
     let port = source_port(&direct);
     assert!(port >= 61_000, "remapped to {port}");
@@ -33,45 +33,45 @@ fn direct_connection_beside_one_through_the_vip() {
     world.counted(Path::Remapped, 1);
     // Each answer finds its own opener.
     let answer = tcp(BOB_PORT, ANN_PORT, SYN | ACK);
-    world.task(BOB_IF, &answer).to_task(ANN_IF, tcp(VIP_PORT, ANN_PORT, SYN | ACK));
+    world.task(BOB_IF, &answer).reaches_task(ANN_IF, tcp(VIP_PORT, ANN_PORT, SYN | ACK));
     let answer = tcp(BOB_PORT, &remapped, SYN | ACK);
-    world.task(BOB_IF, &answer).to_task(ANN_IF, tcp(BOB_PORT, ANN_PORT, SYN | ACK));
+    world.task(BOB_IF, &answer).reaches_task(ANN_IF, tcp(BOB_PORT, ANN_PORT, SYN | ACK));
 }
 
 #[test]
 fn vip_connection_beside_a_direct_one() {
     let mut world = World::new();
     world.vip(&[BOB]);
-    world.task(ANN_IF, &syn(ANN_PORT, BOB_PORT)).to_task(BOB_IF, syn(ANN_PORT, BOB_PORT));
+    world.task(ANN_IF, &syn(ANN_PORT, BOB_PORT)).reaches_task(BOB_IF, syn(ANN_PORT, BOB_PORT));
     let through = world.task(ANN_IF, &syn(ANN_PORT, VIP_PORT)).bytes_to(BOB_IF);
     let remapped = format!("10.0.1.10:{}", source_port(&through));
     assert_ne!(remapped, ANN_PORT);
     assert_eq!(through, syn(&remapped, BOB_PORT).bytes());
     let answer = tcp(BOB_PORT, &remapped, SYN | ACK);
-    world.task(BOB_IF, &answer).to_task(ANN_IF, tcp(VIP_PORT, ANN_PORT, SYN | ACK));
+    world.task(BOB_IF, &answer).reaches_task(ANN_IF, tcp(VIP_PORT, ANN_PORT, SYN | ACK));
     let answer = tcp(BOB_PORT, ANN_PORT, SYN | ACK);
-    world.task(BOB_IF, &answer).to_task(ANN_IF, tcp(BOB_PORT, ANN_PORT, SYN | ACK));
+    world.task(BOB_IF, &answer).reaches_task(ANN_IF, tcp(BOB_PORT, ANN_PORT, SYN | ACK));
 }
 
 #[test]
 fn datagrams_straight_and_through_the_vip() {
     let mut world = World::new();
     world.vip(&[BOB]);
-    world.task(ANN_IF, &udp(ANN_PORT, BOB_PORT)).to_task(BOB_IF, udp(ANN_PORT, BOB_PORT));
+    world.task(ANN_IF, &udp(ANN_PORT, BOB_PORT)).reaches_task(BOB_IF, udp(ANN_PORT, BOB_PORT));
     let through = world.task(ANN_IF, &udp(ANN_PORT, VIP_PORT)).bytes_to(BOB_IF);
     assert_ne!(source_port(&through), 40_000);
-    world.task(BOB_IF, &udp(BOB_PORT, ANN_PORT)).to_task(ANN_IF, udp(BOB_PORT, ANN_PORT));
+    world.task(BOB_IF, &udp(BOB_PORT, ANN_PORT)).reaches_task(ANN_IF, udp(BOB_PORT, ANN_PORT));
 }
 
 #[test]
 fn closed_vip_connection_does_not_hijack_a_direct_one() {
     let mut world = World::new();
     world.vip(&[BOB]);
-    world.task(ANN_IF, &syn(ANN_PORT, VIP_PORT)).to_task(BOB_IF, syn(ANN_PORT, BOB_PORT));
-    world.task(BOB_IF, &tcp(BOB_PORT, ANN_PORT, RST)).to_task(ANN_IF, tcp(VIP_PORT, ANN_PORT, RST));
-    world.task(ANN_IF, &syn(ANN_PORT, BOB_PORT)).to_task(BOB_IF, syn(ANN_PORT, BOB_PORT));
+    world.task(ANN_IF, &syn(ANN_PORT, VIP_PORT)).reaches_task(BOB_IF, syn(ANN_PORT, BOB_PORT));
+    world.task(BOB_IF, &tcp(BOB_PORT, ANN_PORT, RST)).reaches_task(ANN_IF, tcp(VIP_PORT, ANN_PORT, RST));
+    world.task(ANN_IF, &syn(ANN_PORT, BOB_PORT)).reaches_task(BOB_IF, syn(ANN_PORT, BOB_PORT));
     let answer = tcp(BOB_PORT, ANN_PORT, SYN | ACK);
-    world.task(BOB_IF, &answer).to_task(ANN_IF, tcp(BOB_PORT, ANN_PORT, SYN | ACK));
+    world.task(BOB_IF, &answer).reaches_task(ANN_IF, tcp(BOB_PORT, ANN_PORT, SYN | ACK));
     assert!(world.get::<FlowKey, Flow>(map::FLOWS_OPENING, &key(BLUE, ANN_PORT, VIP_PORT, TCP)).is_none());
 }
 
@@ -79,10 +79,10 @@ fn closed_vip_connection_does_not_hijack_a_direct_one() {
 fn idle_vip_flow_does_not_hijack_a_direct_one() {
     let mut world = World::new();
     world.vip(&[BOB]);
-    world.task(ANN_IF, &udp(ANN_PORT, VIP_PORT)).to_task(BOB_IF, udp(ANN_PORT, BOB_PORT));
+    world.task(ANN_IF, &udp(ANN_PORT, VIP_PORT)).reaches_task(BOB_IF, udp(ANN_PORT, BOB_PORT));
     world.age(31);
-    world.task(ANN_IF, &udp(ANN_PORT, BOB_PORT)).to_task(BOB_IF, udp(ANN_PORT, BOB_PORT));
-    world.task(BOB_IF, &udp(BOB_PORT, ANN_PORT)).to_task(ANN_IF, udp(BOB_PORT, ANN_PORT));
+    world.task(ANN_IF, &udp(ANN_PORT, BOB_PORT)).reaches_task(BOB_IF, udp(ANN_PORT, BOB_PORT));
+    world.task(BOB_IF, &udp(BOB_PORT, ANN_PORT)).reaches_task(ANN_IF, udp(BOB_PORT, ANN_PORT));
 }
 
 #[test]
@@ -90,21 +90,21 @@ fn one_client_port_to_two_nodes_with_one_backend() {
     let mut world = World::new();
     world.publish(8080, 80, TCP, &[BOB]);
     let first = syn(CLIENT, "192.0.2.12:8080").dmac(request_mac(BOB));
-    world.tunnel(INGRESS_VNI, PEER, &first).to_task(BOB_IF, syn(CLIENT, BOB_PORT));
+    world.tunnel(INGRESS_VNI, PEER, &first).reaches_task(BOB_IF, syn(CLIENT, BOB_PORT));
     let second = syn(CLIENT, "192.0.2.11:8080");
     let bytes = world.uplink(&second).bytes_to(BOB_IF);
     let remapped = format!("192.0.2.200:{}", source_port(&bytes));
     assert_eq!(bytes, syn(&remapped, BOB_PORT).bytes());
     // Both connections live: each answer goes back the way its request came, to the client's one port.
-    world.task(BOB_IF, &tcp(BOB_PORT, &remapped, ACK)).to_uplink(UPLINK, tcp("192.0.2.11:8080", CLIENT, ACK));
+    world.task(BOB_IF, &tcp(BOB_PORT, &remapped, ACK)).leaves_by(UPLINK, tcp("192.0.2.11:8080", CLIENT, ACK));
     let answer =
         tcp("192.0.2.12:8080", CLIENT, ACK).smac(mac(NODE.parse().unwrap())).dmac(reply_mac(ip(PEER)));
-    world.task(BOB_IF, &tcp(BOB_PORT, CLIENT, ACK)).to_tunnel(INGRESS_VNI, PEER, answer);
+    world.task(BOB_IF, &tcp(BOB_PORT, CLIENT, ACK)).enters_tunnel(INGRESS_VNI, PEER, answer);
     // And so does the next segment of each.
     let next = tcp(CLIENT, "192.0.2.12:8080", ACK).dmac(request_mac(BOB));
-    world.tunnel(INGRESS_VNI, PEER, &next).to_task(BOB_IF, tcp(CLIENT, BOB_PORT, ACK));
+    world.tunnel(INGRESS_VNI, PEER, &next).reaches_task(BOB_IF, tcp(CLIENT, BOB_PORT, ACK));
     let next = tcp(CLIENT, "192.0.2.11:8080", ACK);
-    world.uplink(&next).to_task(BOB_IF, tcp(&remapped, BOB_PORT, ACK));
+    world.uplink(&next).reaches_task(BOB_IF, tcp(&remapped, BOB_PORT, ACK));
 }
 
 #[test]

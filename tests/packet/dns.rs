@@ -5,8 +5,9 @@ use mesh_abi::drop::DropReason;
 use mesh_abi::net::NodeConfig;
 use mesh_abi::program;
 
+use crate::outcome::Outcome;
 use crate::packet::{ACK, Packet, RST, SYN, arp, arp_reply, error, mac, ping, syn, tcp, udp};
-use crate::world::{ANN_IF, BOB_IF, DNS_IF, GATEWAY, NODE, Outcome, VXLAN, World, ip};
+use crate::world::{ANN_IF, BOB_IF, DNS_IF, GATEWAY, NODE, VXLAN, World, ip};
 
 const ANN_PORT: &str = "10.0.1.10:40000";
 const CLIENT_PORT: &str = "198.18.0.1:40000";
@@ -19,17 +20,17 @@ fn from_server<'a>(world: &'a mut World, packet: &Packet) -> Outcome<'a> {
 #[test]
 fn question_tells_who_asks() {
     let mut world = World::new();
-    world.task(ANN_IF, &udp(ANN_PORT, SERVER)).to_task(DNS_IF, udp(CLIENT_PORT, SERVER));
-    world.task(ANN_IF, &syn(ANN_PORT, SERVER)).to_task(DNS_IF, syn(CLIENT_PORT, SERVER));
+    world.task(ANN_IF, &udp(ANN_PORT, SERVER)).reaches_task(DNS_IF, udp(CLIENT_PORT, SERVER));
+    world.task(ANN_IF, &syn(ANN_PORT, SERVER)).reaches_task(DNS_IF, syn(CLIENT_PORT, SERVER));
     world.counted(Path::DnsQuestion, 2);
 }
 
 #[test]
 fn answer_finds_who_asked() {
     let mut world = World::new();
-    from_server(&mut world, &udp(SERVER, CLIENT_PORT)).to_task(ANN_IF, udp(SERVER, ANN_PORT));
+    from_server(&mut world, &udp(SERVER, CLIENT_PORT)).reaches_task(ANN_IF, udp(SERVER, ANN_PORT));
     let segment = tcp(SERVER, CLIENT_PORT, SYN | ACK);
-    from_server(&mut world, &segment).to_task(ANN_IF, tcp(SERVER, ANN_PORT, SYN | ACK));
+    from_server(&mut world, &segment).reaches_task(ANN_IF, tcp(SERVER, ANN_PORT, SYN | ACK));
     world.counted(Path::DnsAnswer, 2);
 }
 
@@ -39,7 +40,7 @@ fn answer_in_fragments() {
     let sent = udp(SERVER, CLIENT_PORT).payload(&[5; 1800]).fragments(1400);
     let expected = udp(SERVER, ANN_PORT).payload(&[5; 1800]).fragments(1400);
     for (frame, expected) in sent.iter().zip(&expected) {
-        world.frame(program::DNS_REPLY, DNS_IF, frame).to_task(ANN_IF, &expected[..]);
+        world.frame(program::DNS_REPLY, DNS_IF, frame).reaches_task(ANN_IF, &expected[..]);
     }
     let [_, later] = udp(SERVER, "198.18.0.9:1").payload(&[5; 1800]).fragments(1400);
     world.frame(program::DNS_REPLY, DNS_IF, &later).dropped(DropReason::FragmentUnknown);
@@ -50,7 +51,7 @@ fn server_that_is_down_is_told() {
     let mut world = World::new();
     let told = error("169.254.53.53", "198.18.0.1", 3, 3, 0, &udp(CLIENT_PORT, SERVER));
     let expected = error("169.254.53.53", "10.0.1.10", 3, 3, 0, &udp(ANN_PORT, SERVER));
-    from_server(&mut world, &told).to_task(ANN_IF, expected);
+    from_server(&mut world, &told).reaches_task(ANN_IF, expected);
 }
 
 #[test]
@@ -106,7 +107,9 @@ fn server_finds_every_client_by_arp() {
     let own = mac("169.254.53.53".parse().unwrap());
     for target in ["198.18.0.1", "198.19.255.254"] {
         let answer = arp_reply(own, "169.254.53.53", target);
-        world.frame(program::DNS_REPLY, DNS_IF, &arp(own, "169.254.53.53", target)).to_task(DNS_IF, answer);
+        world
+            .frame(program::DNS_REPLY, DNS_IF, &arp(own, "169.254.53.53", target))
+            .reaches_task(DNS_IF, answer);
     }
     let strange = arp(own, "169.254.53.53", "198.20.0.1");
     world.frame(program::DNS_REPLY, DNS_IF, &strange).dropped(DropReason::ArpUnanswered);

@@ -21,41 +21,41 @@ const PUBLISHED: &str = "192.0.2.11:5353";
 fn backend_here_says_port_unreachable() {
     let mut world = World::new();
     world.vip(&[BOB]);
-    world.task(ANN_IF, &udp(ANN_PORT, VIP_PORT)).to_task(BOB_IF, udp(ANN_PORT, BOB_PORT));
+    world.task(ANN_IF, &udp(ANN_PORT, VIP_PORT)).reaches_task(BOB_IF, udp(ANN_PORT, BOB_PORT));
     let told = error("10.0.1.11", "10.0.1.10", 3, 3, 0, &udp(ANN_PORT, BOB_PORT));
     // The client sees an error of the VIP, about the very packet that it sent.
     let expected = error(VIP, "10.0.1.10", 3, 3, 0, &udp(ANN_PORT, VIP_PORT));
-    world.task(BOB_IF, &told).to_task(ANN_IF, expected);
+    world.task(BOB_IF, &told).reaches_task(ANN_IF, expected);
 }
 
 #[test]
 fn backend_elsewhere_says_port_unreachable() {
     let mut world = World::new();
     world.vip(&[RIA]);
-    world.task(ANN_IF, &udp(ANN_PORT, VIP_PORT)).to_tunnel(BLUE, PEER, udp(ANN_PORT, RIA_PORT));
+    world.task(ANN_IF, &udp(ANN_PORT, VIP_PORT)).enters_tunnel(BLUE, PEER, udp(ANN_PORT, RIA_PORT));
     let told = error("10.0.1.20", "10.0.1.10", 3, 3, 0, &udp(ANN_PORT, RIA_PORT));
     let expected = error(VIP, "10.0.1.10", 3, 3, 0, &udp(ANN_PORT, VIP_PORT));
-    world.tunnel(BLUE, PEER, &told).to_task(ANN_IF, expected);
+    world.tunnel(BLUE, PEER, &told).reaches_task(ANN_IF, expected);
 }
 
 #[test]
 fn client_tells_the_backend_of_a_size() {
     let mut world = World::new();
     world.vip(&[BOB]);
-    world.task(ANN_IF, &udp(ANN_PORT, VIP_PORT)).to_task(BOB_IF, udp(ANN_PORT, BOB_PORT));
+    world.task(ANN_IF, &udp(ANN_PORT, VIP_PORT)).reaches_task(BOB_IF, udp(ANN_PORT, BOB_PORT));
     let told = error("10.0.1.10", VIP, 3, 4, 1400, &udp(VIP_PORT, ANN_PORT));
     let expected = error("10.0.1.10", "10.0.1.11", 3, 4, 1400, &udp(BOB_PORT, ANN_PORT));
-    world.task(ANN_IF, &told).to_task(BOB_IF, expected);
+    world.task(ANN_IF, &told).reaches_task(BOB_IF, expected);
 }
 
 #[test]
 fn error_about_a_packet_without_checksum() {
     let mut world = World::new();
     world.vip(&[BOB]);
-    world.task(ANN_IF, &udp(ANN_PORT, VIP_PORT)).to_task(BOB_IF, udp(ANN_PORT, BOB_PORT));
+    world.task(ANN_IF, &udp(ANN_PORT, VIP_PORT)).reaches_task(BOB_IF, udp(ANN_PORT, BOB_PORT));
     let told = error("10.0.1.11", "10.0.1.10", 3, 3, 0, &udp(ANN_PORT, BOB_PORT).no_checksum());
     let expected = error(VIP, "10.0.1.10", 3, 3, 0, &udp(ANN_PORT, VIP_PORT).no_checksum());
-    world.task(BOB_IF, &told).to_task(ANN_IF, expected);
+    world.task(BOB_IF, &told).reaches_task(ANN_IF, expected);
 }
 
 #[test]
@@ -63,17 +63,17 @@ fn error_about_a_segment() {
     let mut world = World::new();
     world.vip(&[BOB]);
     let syn = crate::packet::syn;
-    world.task(ANN_IF, &syn(ANN_PORT, VIP_PORT)).to_task(BOB_IF, syn(ANN_PORT, BOB_PORT));
+    world.task(ANN_IF, &syn(ANN_PORT, VIP_PORT)).reaches_task(BOB_IF, syn(ANN_PORT, BOB_PORT));
     let told = error("10.0.1.11", "10.0.1.10", 3, 13, 0, &syn(ANN_PORT, BOB_PORT));
     let expected = error(VIP, "10.0.1.10", 3, 13, 0, &syn(ANN_PORT, VIP_PORT));
-    world.task(BOB_IF, &told).to_task(ANN_IF, expected);
+    world.task(BOB_IF, &told).reaches_task(ANN_IF, expected);
 }
 
 #[test]
 fn error_of_a_task_of_no_flow_goes_by_address() {
     let mut world = World::new();
     let told = error("10.0.1.11", "10.0.1.10", 3, 3, 0, &udp(ANN_PORT, BOB_PORT));
-    world.task(BOB_IF, &told).to_task(ANN_IF, &told);
+    world.task(BOB_IF, &told).reaches_task(ANN_IF, &told);
 }
 
 #[test]
@@ -88,20 +88,20 @@ fn error_to_a_vip_of_no_flow() {
 fn client_outside_tells_a_backend_here() {
     let mut world = World::new();
     world.publish(5353, 53, UDP, &[BOB]);
-    world.uplink(&udp(FROM, PUBLISHED)).to_task(BOB_IF, udp(FROM, "10.0.1.11:53"));
+    world.uplink(&udp(FROM, PUBLISHED)).reaches_task(BOB_IF, udp(FROM, "10.0.1.11:53"));
     let told = error(CLIENT, NODE, 3, 3, 0, &udp(PUBLISHED, FROM));
     let expected = error(CLIENT, "10.0.1.11", 3, 3, 0, &udp("10.0.1.11:53", FROM));
-    world.uplink(&told).to_task(BOB_IF, expected);
+    world.uplink(&told).reaches_task(BOB_IF, expected);
 }
 
 #[test]
 fn router_on_the_way_keeps_its_address() {
     let mut world = World::new();
     world.publish(5353, 53, UDP, &[BOB]);
-    world.uplink(&udp(FROM, PUBLISHED)).to_task(BOB_IF, udp(FROM, "10.0.1.11:53"));
+    world.uplink(&udp(FROM, PUBLISHED)).reaches_task(BOB_IF, udp(FROM, "10.0.1.11:53"));
     let told = error("192.0.2.254", NODE, 3, 4, 1400, &udp(PUBLISHED, FROM));
     let expected = error("192.0.2.254", "10.0.1.11", 3, 4, 1400, &udp("10.0.1.11:53", FROM));
-    world.uplink(&told).to_task(BOB_IF, expected);
+    world.uplink(&told).reaches_task(BOB_IF, expected);
 }
 
 #[test]
@@ -111,7 +111,7 @@ fn error_for_a_backend_elsewhere_is_passed_on_with_its_flow() {
     world.uplink(&udp(FROM, PUBLISHED)).way();
     let told = error("192.0.2.254", NODE, 3, 4, 1400, &udp(PUBLISHED, FROM));
     let expected = told.clone().smac(mac(NODE.parse().unwrap())).dmac(request_mac(RIA));
-    world.uplink(&told).to_tunnel(INGRESS_VNI, PEER, expected);
+    world.uplink(&told).enters_tunnel(INGRESS_VNI, PEER, expected);
 }
 
 #[test]
@@ -119,19 +119,19 @@ fn passed_on_error_reaches_the_backend() {
     let mut world = World::new();
     world.publish(5353, 53, UDP, &[]);
     let asked = udp(FROM, "192.0.2.12:5353").dmac(request_mac(BOB));
-    world.tunnel(INGRESS_VNI, PEER, &asked).to_task(BOB_IF, udp(FROM, "10.0.1.11:53"));
+    world.tunnel(INGRESS_VNI, PEER, &asked).reaches_task(BOB_IF, udp(FROM, "10.0.1.11:53"));
     let told = error("192.0.2.254", PEER, 3, 4, 1400, &udp("192.0.2.12:5353", FROM)).dmac(request_mac(BOB));
     let expected = error("192.0.2.254", "10.0.1.11", 3, 4, 1400, &udp("10.0.1.11:53", FROM));
-    world.tunnel(INGRESS_VNI, PEER, &told).to_task(BOB_IF, expected);
+    world.tunnel(INGRESS_VNI, PEER, &told).reaches_task(BOB_IF, expected);
 }
 
 #[test]
 fn backend_of_a_published_port_says_port_unreachable() {
     let mut world = World::new();
     world.publish(5353, 53, UDP, &[BOB]);
-    world.uplink(&udp(FROM, PUBLISHED)).to_task(BOB_IF, udp(FROM, "10.0.1.11:53"));
+    world.uplink(&udp(FROM, PUBLISHED)).reaches_task(BOB_IF, udp(FROM, "10.0.1.11:53"));
     let told = error("10.0.1.11", CLIENT, 3, 3, 0, &udp(FROM, "10.0.1.11:53"));
-    world.task(BOB_IF, &told).to_uplink(UPLINK, error(NODE, CLIENT, 3, 3, 0, &udp(FROM, PUBLISHED)));
+    world.task(BOB_IF, &told).leaves_by(UPLINK, error(NODE, CLIENT, 3, 3, 0, &udp(FROM, PUBLISHED)));
 }
 
 fn large(packet: Packet, total: usize) -> Packet {
@@ -145,7 +145,7 @@ fn too_big_for_the_tunnel_tells_the_task_the_size() {
     let told = error(GATEWAY, "10.0.1.10", 3, 4, 1450, &sent).made().smac(sent.dmac);
     world.task(ANN_IF, &sent).refused(DropReason::TooBig, ANN_IF, told);
     let fits = large(udp(ANN_PORT, RIA_PORT), 1450);
-    world.task(ANN_IF, &fits).to_tunnel(BLUE, PEER, &fits);
+    world.task(ANN_IF, &fits).enters_tunnel(BLUE, PEER, &fits);
 }
 
 #[test]
@@ -161,7 +161,7 @@ fn too_big_through_a_vip_quotes_what_the_task_sent() {
 fn large_packet_that_may_be_fragmented_goes() {
     let mut world = World::new();
     let sent = large(udp(ANN_PORT, RIA_PORT), 1460).may_fragment();
-    world.task(ANN_IF, &sent).to_tunnel(BLUE, PEER, &sent);
+    world.task(ANN_IF, &sent).enters_tunnel(BLUE, PEER, &sent);
 }
 
 #[test]
@@ -179,7 +179,7 @@ fn segments_of_a_large_packet_count_and_not_the_packet() {
     let sent = tcp(ANN_PORT, RIA_PORT, ACK).payload(&[7; 3000]);
     let gso = |gso_size| Context { ifindex: ANN_IF, gso_size, ..Context::default() };
     // 20 bytes of IP, 20 of TCP and 1,410 of payload make 1,450.
-    world.with(program::TASK_EGRESS, gso(1410), &sent.bytes()).to_tunnel(BLUE, PEER, &sent);
+    world.with(program::TASK_EGRESS, gso(1410), &sent.bytes()).enters_tunnel(BLUE, PEER, &sent);
     let told = error(GATEWAY, "10.0.1.10", 3, 4, 1450, &sent).made().smac(sent.dmac);
     world.with(program::TASK_EGRESS, gso(1411), &sent.bytes()).refused(DropReason::TooBig, ANN_IF, told);
     world.counted(Path::OverlayOut, 1);

@@ -4,9 +4,10 @@ use mesh_abi::drop::DropReason;
 use mesh_abi::net::{FABRIC_CUT, FabricKey};
 use mesh_abi::{map, program};
 
+use crate::outcome::Outcome;
 use crate::packet::udp;
 use crate::run::Context;
-use crate::world::{Outcome, World};
+use crate::world::World;
 
 const FROM: u32 = 2;
 const TO: u32 = 3;
@@ -32,7 +33,7 @@ fn lossy_way_loses_some() {
     world.put(map::FABRIC, FabricKey { from: FROM, to: TO }, 500_u32);
     let mut lost = 0;
     for _ in 0..200 {
-        lost += u32::from(cross(&mut world, FROM, TO).is_dropped(DropReason::FabricLoss));
+        lost += u32::from(cross(&mut world, FROM, TO).lost(DropReason::FabricLoss));
     }
     // Farther off than 8 standard deviations is no chance.
     assert!((40..160).contains(&lost), "{lost} of 200 lost");

@@ -25,7 +25,7 @@ fn both_go_to_the_backend_of_the_vip() {
     let sent = large(ANN_PORT, VIP_PORT).fragments(1408);
     let expected = large(ANN_PORT, BOB_PORT).fragments(1408);
     for (frame, expected) in sent.iter().zip(&expected) {
-        world.frame(program::TASK_EGRESS, ANN_IF, frame).to_task(BOB_IF, &expected[..]);
+        world.frame(program::TASK_EGRESS, ANN_IF, frame).reaches_task(BOB_IF, &expected[..]);
     }
     let known: Vec<(FragmentKey, Ports)> = world.all(map::FRAGMENTS);
     assert_eq!(known.len(), 1);
@@ -45,11 +45,11 @@ fn later_fragment_alone_is_dropped() {
 fn answer_in_fragments_gets_the_vip() {
     let mut world = World::new();
     world.vip(&[BOB]);
-    world.task(ANN_IF, &udp(ANN_PORT, VIP_PORT)).to_task(BOB_IF, udp(ANN_PORT, BOB_PORT));
+    world.task(ANN_IF, &udp(ANN_PORT, VIP_PORT)).reaches_task(BOB_IF, udp(ANN_PORT, BOB_PORT));
     let sent = large(BOB_PORT, ANN_PORT).fragments(1408);
     let expected = large(VIP_PORT, ANN_PORT).fragments(1408);
     for (frame, expected) in sent.iter().zip(&expected) {
-        world.frame(program::TASK_EGRESS, BOB_IF, frame).to_task(ANN_IF, &expected[..]);
+        world.frame(program::TASK_EGRESS, BOB_IF, frame).reaches_task(ANN_IF, &expected[..]);
     }
 }
 
@@ -61,7 +61,7 @@ fn request_in_fragments_goes_to_one_backend() {
     let sent = large(FROM, "192.0.2.11:5353").fragments(1400);
     let expected = tunnelled(large(FROM, "192.0.2.11:5353")).fragments(1400);
     for (frame, expected) in sent.iter().zip(&expected) {
-        world.frame(program::UPLINK_INGRESS, UPLINK, frame).to_tunnel(INGRESS_VNI, PEER, &expected[..]);
+        world.frame(program::UPLINK_INGRESS, UPLINK, frame).enters_tunnel(INGRESS_VNI, PEER, &expected[..]);
     }
 }
 
@@ -80,6 +80,6 @@ fn ping_in_fragments_goes_by_address() {
     let mut world = World::new();
     let sent = ping("10.0.1.10", "10.0.1.11").payload(&[1; 2000]).fragments(1408);
     for frame in &sent {
-        world.frame(program::TASK_EGRESS, ANN_IF, frame).to_task(BOB_IF, &frame[..]);
+        world.frame(program::TASK_EGRESS, ANN_IF, frame).reaches_task(BOB_IF, &frame[..]);
     }
 }

@@ -5,6 +5,13 @@
 //! and drop reasons move, and what is remembered. `MESH_EBPF_OBJECT` names another object to test, which
 //! `mutants` uses to show that planted mistakes are found.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::needless_pass_by_value,
+    reason = "what helps tests fails as they do, and is written to be read at the place of use"
+)]
+
+mod outcome;
 mod packet;
 mod run;
 mod world;

@@ -48,8 +48,8 @@ const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "outer source in the wrong byte order",
         file: "overlay.rs",
-        right: "Be32::new(unsafe { key.__bindgen_anon_1.remote_ipv4 })",
-        wrong: "Be32::from_raw(unsafe { key.__bindgen_anon_1.remote_ipv4 })",
+        right: "Be32::new((key >> 32) as u32)",
+        wrong: "Be32::from_raw((key >> 32) as u32)",
     },
     Mutant {
         name: "no bound on the TCP header",
@@ -183,7 +183,7 @@ impl Scratch {
         fs::copy(ebpf.join("programs/Cargo.lock"), self.programs().join("Cargo.lock")).unwrap();
         let manifest = fs::read_to_string(ebpf.join("programs/Cargo.toml")).unwrap();
         // The ABI belongs to the workspace and stays there.
-        let abi = format!("path = {:?}", ebpf.join("abi"));
+        let abi = format!("path = \"{}\"", ebpf.join("abi").display());
         fs::write(self.programs().join("Cargo.toml"), manifest.replace("path = \"../abi\"", &abi)).unwrap();
     }
 

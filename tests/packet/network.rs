@@ -15,7 +15,7 @@ const ANN_MAC: [u8; 6] = [2, 0x42, 10, 0, 1, 10];
 fn segment_to_a_task_here() {
     let mut world = World::new();
     let sent = tcp("10.0.1.10:40000", "10.0.1.11:80", ACK).dmac(mac(GATEWAY.parse().unwrap()));
-    world.task(ANN_IF, &sent).to_task(BOB_IF, tcp("10.0.1.10:40000", "10.0.1.11:80", ACK));
+    world.task(ANN_IF, &sent).reaches_task(BOB_IF, tcp("10.0.1.10:40000", "10.0.1.11:80", ACK));
     world.counted(Path::Local, 1);
 }
 
@@ -23,7 +23,7 @@ fn segment_to_a_task_here() {
 fn datagram_to_a_task_elsewhere() {
     let mut world = World::new();
     let sent = udp("10.0.1.10:40000", "10.0.1.20:53");
-    world.task(ANN_IF, &sent).to_tunnel(BLUE, PEER, &sent);
+    world.task(ANN_IF, &sent).enters_tunnel(BLUE, PEER, &sent);
     world.counted(Path::OverlayOut, 1);
 }
 
@@ -31,14 +31,14 @@ fn datagram_to_a_task_elsewhere() {
 fn datagram_without_checksum_stays_so() {
     let mut world = World::new();
     let sent = udp("10.0.1.10:40000", "10.0.1.11:53").no_checksum();
-    world.task(ANN_IF, &sent).to_task(BOB_IF, &sent);
+    world.task(ANN_IF, &sent).reaches_task(BOB_IF, &sent);
 }
 
 #[test]
 fn ping_to_a_task_elsewhere() {
     let mut world = World::new();
     let sent = ping("10.0.1.10", "10.0.1.20");
-    world.task(ANN_IF, &sent).to_tunnel(BLUE, PEER, &sent);
+    world.task(ANN_IF, &sent).enters_tunnel(BLUE, PEER, &sent);
     assert_eq!(world.flows(), (0, 0));
 }
 
@@ -46,14 +46,14 @@ fn ping_to_a_task_elsewhere() {
 fn other_protocols_go_by_address() {
     let mut world = World::new();
     let sent = raw("10.0.1.10", "10.0.1.11", 47);
-    world.task(ANN_IF, &sent).to_task(BOB_IF, &sent);
+    world.task(ANN_IF, &sent).reaches_task(BOB_IF, &sent);
 }
 
 #[test]
 fn gateway_answers_ping() {
     let mut world = World::new();
     let answer = pong(GATEWAY, "10.0.1.10");
-    world.task(ANN_IF, &ping("10.0.1.10", GATEWAY)).to_task(ANN_IF, answer);
+    world.task(ANN_IF, &ping("10.0.1.10", GATEWAY)).reaches_task(ANN_IF, answer);
     world.counted(Path::Echo, 1);
 }
 
@@ -62,7 +62,7 @@ fn vip_answers_ping() {
     let mut world = World::new();
     world.vip(&[]);
     let answer = pong(VIP, "10.0.1.10");
-    world.task(ANN_IF, &ping("10.0.1.10", VIP)).to_task(ANN_IF, answer);
+    world.task(ANN_IF, &ping("10.0.1.10", VIP)).reaches_task(ANN_IF, answer);
 }
 
 #[test]
@@ -122,7 +122,7 @@ fn arp_is_answered_for_gateway_peers_and_name_server() {
     for target in [GATEWAY, "10.0.1.20", "10.0.1.77", "169.254.53.53"] {
         let asked = arp(ANN_MAC, "10.0.1.10", target);
         let answer = arp_reply(ANN_MAC, "10.0.1.10", target);
-        world.frame(program::TASK_EGRESS, ANN_IF, &asked).to_task(ANN_IF, answer);
+        world.frame(program::TASK_EGRESS, ANN_IF, &asked).reaches_task(ANN_IF, answer);
     }
     world.counted(Path::Arp, 4);
 }
@@ -132,7 +132,7 @@ fn arp_probe_is_answered() {
     let mut world = World::new();
     let asked = arp(ANN_MAC, "0.0.0.0", "10.0.1.20");
     let answer = arp_reply(ANN_MAC, "0.0.0.0", "10.0.1.20");
-    world.frame(program::TASK_EGRESS, ANN_IF, &asked).to_task(ANN_IF, answer);
+    world.frame(program::TASK_EGRESS, ANN_IF, &asked).reaches_task(ANN_IF, answer);
 }
 
 #[test]
@@ -176,7 +176,7 @@ fn packet_too_short_to_be_quoted_is_not_answered() {
 fn direct_flows_are_told() {
     let mut world = World::new();
     let sent = syn("10.0.1.10:40000", "10.0.1.11:80");
-    world.task(ANN_IF, &sent).to_task(BOB_IF, &sent);
+    world.task(ANN_IF, &sent).reaches_task(BOB_IF, &sent);
     let records = world.records();
     assert_eq!(records.len(), 1);
     let told = (records[0].vni, records[0].backend, records[0].service);

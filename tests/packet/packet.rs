@@ -98,11 +98,6 @@ impl Packet {
         self
     }
 
-    pub fn macs_of(mut self, other: &Packet) -> Self {
-        (self.smac, self.dmac) = (other.smac, other.dmac);
-        self
-    }
-
     /// As the stack of BPF makes packets: no identification, its own time to live.
     pub fn made(mut self) -> Self {
         (self.id, self.ttl) = (0, 64);

@@ -37,7 +37,7 @@ fn clamped(from: &str, to: &str) -> Packet {
 fn syn_goes_to_a_backend_here_with_the_clients_address() {
     let mut world = World::new();
     world.publish(8080, 80, TCP, &[BOB]);
-    world.uplink(&syn(FROM, PUBLISHED)).to_task(BOB_IF, syn(FROM, BOB_PORT));
+    world.uplink(&syn(FROM, PUBLISHED)).reaches_task(BOB_IF, syn(FROM, BOB_PORT));
     world.counted(Path::IngressLocal, 1);
     let flow: Flow = world.get(map::FLOWS_OPENING, &request_key(FROM, PUBLISHED, TCP)).unwrap();
     assert_eq!((flow.node, flow.partner_vni, flow.kind), (ip(NODE), BLUE, Kind::Published as u8));
@@ -47,11 +47,11 @@ fn syn_goes_to_a_backend_here_with_the_clients_address() {
 fn its_reply_leaves_by_the_uplink() {
     let mut world = World::new();
     world.publish(8080, 80, TCP, &[BOB]);
-    world.uplink(&syn(FROM, PUBLISHED)).to_task(BOB_IF, syn(FROM, BOB_PORT));
+    world.uplink(&syn(FROM, PUBLISHED)).reaches_task(BOB_IF, syn(FROM, BOB_PORT));
     // Nothing goes through a tunnel, so the segment size stays.
     let answer = tcp(BOB_PORT, FROM, SYN | ACK).tcp_options(&[2, 4, 0x05, 0xb4]);
     let sent = tcp(PUBLISHED, FROM, SYN | ACK).tcp_options(&[2, 4, 0x05, 0xb4]);
-    world.task(BOB_IF, &answer).to_uplink(UPLINK, sent);
+    world.task(BOB_IF, &answer).leaves_by(UPLINK, sent);
     world.counted(Path::ReplyLocal, 1);
 }
 
@@ -60,8 +60,8 @@ fn datagram_goes_to_a_backend_here_and_back() {
     let mut world = World::new();
     world.publish(5353, 53, UDP, &[BOB]);
     let asked = udp(FROM, "192.0.2.11:5353");
-    world.uplink(&asked).to_task(BOB_IF, udp(FROM, "10.0.1.11:53"));
-    world.task(BOB_IF, &udp("10.0.1.11:53", FROM)).to_uplink(UPLINK, udp("192.0.2.11:5353", FROM));
+    world.uplink(&asked).reaches_task(BOB_IF, udp(FROM, "10.0.1.11:53"));
+    world.task(BOB_IF, &udp("10.0.1.11:53", FROM)).leaves_by(UPLINK, udp("192.0.2.11:5353", FROM));
 }
 
 #[test]
@@ -69,7 +69,7 @@ fn request_for_a_backend_elsewhere_is_tunnelled_unmodified() {
     let mut world = World::new();
     world.publish(5353, 53, UDP, &[RIA]);
     let asked = udp(FROM, "192.0.2.11:5353");
-    world.uplink(&asked).to_tunnel(INGRESS_VNI, PEER, request(&asked, RIA));
+    world.uplink(&asked).enters_tunnel(INGRESS_VNI, PEER, request(&asked, RIA));
     world.counted(Path::IngressOut, 1);
     assert_eq!(world.flows(), (0, 0));
 }
@@ -79,7 +79,7 @@ fn tunnelled_syn_offers_segments_that_fit() {
     let mut world = World::new();
     world.publish(8080, 80, TCP, &[RIA]);
     let expected = request(&clamped(FROM, PUBLISHED), RIA);
-    world.uplink(&syn(FROM, PUBLISHED)).to_tunnel(INGRESS_VNI, PEER, expected);
+    world.uplink(&syn(FROM, PUBLISHED)).enters_tunnel(INGRESS_VNI, PEER, expected);
     world.counted(Path::MssClamped, 1);
 }
 
@@ -98,7 +98,7 @@ fn segment_size_is_found_behind_other_options_and_at_odd_places() {
         };
         let sent = syn(&from, PUBLISHED).tcp_options(&options([0x05, 0xb4]));
         let expected = syn(&from, PUBLISHED).tcp_options(&options([0x05, 0x82]));
-        world.uplink(&sent).to_tunnel(INGRESS_VNI, PEER, request(&expected, RIA));
+        world.uplink(&sent).enters_tunnel(INGRESS_VNI, PEER, request(&expected, RIA));
     }
 }
 
@@ -109,7 +109,7 @@ fn segment_size_that_fits_and_odd_options_stay() {
     for (port, options) in [(1, [2, 4, 0x02, 0x18]), (2, [3, 0, 2, 4]), (3, [0, 2, 4, 9]), (4, [2, 3, 9, 9])]
     {
         let sent = syn(&format!("192.0.2.200:{port}"), PUBLISHED).tcp_options(&options);
-        world.uplink(&sent).to_tunnel(INGRESS_VNI, PEER, request(&sent, RIA));
+        world.uplink(&sent).enters_tunnel(INGRESS_VNI, PEER, request(&sent, RIA));
     }
     world.counted(Path::MssClamped, 0);
 }
@@ -118,11 +118,15 @@ fn segment_size_that_fits_and_odd_options_stay() {
 fn flow_to_another_node_is_remembered() {
     let mut world = World::new();
     world.publish(8080, 80, TCP, &[RIA]);
-    world.uplink(&syn(FROM, PUBLISHED)).to_tunnel(INGRESS_VNI, PEER, request(&clamped(FROM, PUBLISHED), RIA));
+    world.uplink(&syn(FROM, PUBLISHED)).enters_tunnel(
+        INGRESS_VNI,
+        PEER,
+        request(&clamped(FROM, PUBLISHED), RIA),
+    );
     // New flows go to BOB from now on; this one does not.
     world.publish(8080, 80, TCP, &[BOB]);
     let next = tcp(FROM, PUBLISHED, ACK);
-    world.uplink(&next).to_tunnel(INGRESS_VNI, PEER, request(&next, RIA));
+    world.uplink(&next).enters_tunnel(INGRESS_VNI, PEER, request(&next, RIA));
     let entry: Affinity = world.get(map::AFFINITY, &request_key(FROM, PUBLISHED, TCP)).unwrap();
     assert_eq!((entry.backend, entry.state), (RIA, State::Established as u8));
 }
@@ -144,7 +148,7 @@ fn segment_in_mid_stream_is_left_to_the_backends_node() {
     let mut world = World::new();
     world.publish(8080, 80, TCP, &[RIA]);
     let sent = tcp(FROM, PUBLISHED, ACK);
-    world.uplink(&sent).to_tunnel(INGRESS_VNI, PEER, request(&sent, RIA));
+    world.uplink(&sent).enters_tunnel(INGRESS_VNI, PEER, request(&sent, RIA));
     assert!(world.get::<_, Affinity>(map::AFFINITY, &request_key(FROM, PUBLISHED, TCP)).is_none());
 }
 
@@ -199,7 +203,7 @@ fn ip_options_to_a_published_port() {
 fn receive_from_peer(world: &mut World) {
     world.publish(8080, 80, TCP, &[RIA]);
     let asked = syn(FROM, "192.0.2.12:8080").dmac(request_mac(BOB));
-    world.tunnel(INGRESS_VNI, PEER, &asked).to_task(BOB_IF, syn(FROM, BOB_PORT));
+    world.tunnel(INGRESS_VNI, PEER, &asked).reaches_task(BOB_IF, syn(FROM, BOB_PORT));
 }
 
 #[test]
@@ -208,7 +212,7 @@ fn reply_goes_through_the_node_that_received_the_request() {
     receive_from_peer(&mut world);
     let answer = tcp(BOB_PORT, FROM, ACK);
     let sent = reply(&tcp("192.0.2.12:8080", FROM, ACK), PEER);
-    world.task(BOB_IF, &answer).to_tunnel(INGRESS_VNI, PEER, sent);
+    world.task(BOB_IF, &answer).enters_tunnel(INGRESS_VNI, PEER, sent);
     world.counted(Path::ReplyOut, 1);
 }
 
@@ -218,7 +222,7 @@ fn tunnelled_syn_ack_offers_segments_that_fit() {
     receive_from_peer(&mut world);
     let answer = tcp(BOB_PORT, FROM, SYN | ACK).tcp_options(&[2, 4, 0x05, 0xb4]);
     let sent = tcp("192.0.2.12:8080", FROM, SYN | ACK).tcp_options(&[2, 4, 0x05, 0x82]);
-    world.task(BOB_IF, &answer).to_tunnel(INGRESS_VNI, PEER, reply(&sent, PEER));
+    world.task(BOB_IF, &answer).enters_tunnel(INGRESS_VNI, PEER, reply(&sent, PEER));
 }
 
 #[test]
@@ -226,7 +230,7 @@ fn direct_reply_leaves_by_the_uplink_in_the_others_name() {
     let mut world = World::new();
     world.configure(REPLY_DIRECT);
     receive_from_peer(&mut world);
-    world.task(BOB_IF, &tcp(BOB_PORT, FROM, ACK)).to_uplink(UPLINK, tcp("192.0.2.12:8080", FROM, ACK));
+    world.task(BOB_IF, &tcp(BOB_PORT, FROM, ACK)).leaves_by(UPLINK, tcp("192.0.2.12:8080", FROM, ACK));
     world.counted(Path::ReplyDirect, 1);
 }
 
@@ -236,7 +240,7 @@ fn direct_reply_to_this_node_itself_is_injected() {
     world.configure(REPLY_DIRECT);
     world.publish(8080, 80, TCP, &[RIA]);
     let asked = syn("192.0.2.11:40000", "192.0.2.12:8080").dmac(request_mac(BOB));
-    world.tunnel(INGRESS_VNI, PEER, &asked).to_task(BOB_IF, syn("192.0.2.11:40000", BOB_PORT));
+    world.tunnel(INGRESS_VNI, PEER, &asked).reaches_task(BOB_IF, syn("192.0.2.11:40000", BOB_PORT));
     let answer = tcp(BOB_PORT, "192.0.2.11:40000", ACK);
     let sent = tcp("192.0.2.12:8080", "192.0.2.11:40000", ACK).dmac(UPLINK_MAC);
     world.task(BOB_IF, &answer).injected(UPLINK, sent);
@@ -247,7 +251,7 @@ fn direct_reply_to_this_node_itself_is_injected() {
 fn removed_backend_here_resets_its_flows() {
     let mut world = World::new();
     world.publish(8080, 80, TCP, &[BOB]);
-    world.uplink(&syn(FROM, PUBLISHED)).to_task(BOB_IF, syn(FROM, BOB_PORT));
+    world.uplink(&syn(FROM, PUBLISHED)).reaches_task(BOB_IF, syn(FROM, BOB_PORT));
     world.remove_endpoint(BOB);
     let sent = tcp(FROM, PUBLISHED, ACK | FIN).seq(5, 77);
     let reset = tcp(PUBLISHED, FROM, RST).no_payload().seq(77, 0).made();
@@ -258,7 +262,7 @@ fn removed_backend_here_resets_its_flows() {
 fn records_tell_the_client() {
     let mut world = World::new();
     world.publish(8080, 80, TCP, &[BOB]);
-    world.uplink(&syn(FROM, PUBLISHED)).to_task(BOB_IF, syn(FROM, BOB_PORT));
+    world.uplink(&syn(FROM, PUBLISHED)).reaches_task(BOB_IF, syn(FROM, BOB_PORT));
     let record = world.records()[0];
     assert_eq!((record.vni, record.node, record.service), (INGRESS_VNI, ip(NODE), 7));
     assert_eq!((record.original, record.translated), (tuple(FROM, PUBLISHED), tuple(FROM, BOB_PORT)));

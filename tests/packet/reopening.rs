@@ -20,21 +20,21 @@ const PUBLISHED: &str = "192.0.2.11:8080";
 fn connected() -> World {
     let mut world = World::new();
     world.vip(&[BOB]);
-    world.task(ANN_IF, &syn(ANN_PORT, VIP_PORT)).to_task(BOB_IF, syn(ANN_PORT, BOB_PORT));
+    world.task(ANN_IF, &syn(ANN_PORT, VIP_PORT)).reaches_task(BOB_IF, syn(ANN_PORT, BOB_PORT));
     let answer = tcp(BOB_PORT, ANN_PORT, SYN | ACK);
-    world.task(BOB_IF, &answer).to_task(ANN_IF, tcp(VIP_PORT, ANN_PORT, SYN | ACK));
+    world.task(BOB_IF, &answer).reaches_task(ANN_IF, tcp(VIP_PORT, ANN_PORT, SYN | ACK));
     let last = tcp(ANN_PORT, VIP_PORT, ACK);
-    world.task(ANN_IF, &last).to_task(BOB_IF, tcp(ANN_PORT, BOB_PORT, ACK));
+    world.task(ANN_IF, &last).reaches_task(BOB_IF, tcp(ANN_PORT, BOB_PORT, ACK));
     world.vip(&[RIA]);
     world
 }
 
 fn goes_to_bob(world: &mut World) {
-    world.task(ANN_IF, &syn(ANN_PORT, VIP_PORT)).to_task(BOB_IF, syn(ANN_PORT, BOB_PORT));
+    world.task(ANN_IF, &syn(ANN_PORT, VIP_PORT)).reaches_task(BOB_IF, syn(ANN_PORT, BOB_PORT));
 }
 
 fn goes_to_ria(world: &mut World) {
-    world.task(ANN_IF, &syn(ANN_PORT, VIP_PORT)).to_tunnel(BLUE, PEER, syn(ANN_PORT, RIA_PORT));
+    world.task(ANN_IF, &syn(ANN_PORT, VIP_PORT)).enters_tunnel(BLUE, PEER, syn(ANN_PORT, RIA_PORT));
 }
 
 #[test]
@@ -48,7 +48,7 @@ fn forged_syn_does_not_move_an_established_connection() {
 #[test]
 fn syn_after_a_reset_is_balanced_anew() {
     let mut world = connected();
-    world.task(BOB_IF, &tcp(BOB_PORT, ANN_PORT, RST)).to_task(ANN_IF, tcp(VIP_PORT, ANN_PORT, RST));
+    world.task(BOB_IF, &tcp(BOB_PORT, ANN_PORT, RST)).reaches_task(ANN_IF, tcp(VIP_PORT, ANN_PORT, RST));
     goes_to_ria(&mut world);
     world.counted(Path::Reopened, 1);
     // Nothing of the old flow is left.
@@ -60,7 +60,7 @@ fn syn_after_a_reset_is_balanced_anew() {
 fn half_closed_connection_is_not_moved() {
     let mut world = connected();
     let fin = tcp(ANN_PORT, VIP_PORT, FIN | ACK);
-    world.task(ANN_IF, &fin).to_task(BOB_IF, tcp(ANN_PORT, BOB_PORT, FIN | ACK));
+    world.task(ANN_IF, &fin).reaches_task(BOB_IF, tcp(ANN_PORT, BOB_PORT, FIN | ACK));
     goes_to_bob(&mut world);
 }
 
@@ -95,12 +95,12 @@ fn datagrams_are_balanced_anew_after_silence() {
     let mut world = World::new();
     world.vip(&[BOB]);
     let sent = udp(ANN_PORT, VIP_PORT);
-    world.task(ANN_IF, &sent).to_task(BOB_IF, udp(ANN_PORT, BOB_PORT));
+    world.task(ANN_IF, &sent).reaches_task(BOB_IF, udp(ANN_PORT, BOB_PORT));
     world.vip(&[RIA]);
     world.age(29);
-    world.task(ANN_IF, &sent).to_task(BOB_IF, udp(ANN_PORT, BOB_PORT));
+    world.task(ANN_IF, &sent).reaches_task(BOB_IF, udp(ANN_PORT, BOB_PORT));
     world.age(31);
-    world.task(ANN_IF, &sent).to_tunnel(BLUE, PEER, udp(ANN_PORT, RIA_PORT));
+    world.task(ANN_IF, &sent).enters_tunnel(BLUE, PEER, udp(ANN_PORT, RIA_PORT));
 }
 
 #[test]
@@ -108,11 +108,11 @@ fn answers_keep_a_flow_alive() {
     let mut world = World::new();
     world.vip(&[BOB]);
     let sent = udp(ANN_PORT, VIP_PORT);
-    world.task(ANN_IF, &sent).to_task(BOB_IF, udp(ANN_PORT, BOB_PORT));
+    world.task(ANN_IF, &sent).reaches_task(BOB_IF, udp(ANN_PORT, BOB_PORT));
     world.age(40);
-    world.task(BOB_IF, &udp(BOB_PORT, ANN_PORT)).to_task(ANN_IF, udp(VIP_PORT, ANN_PORT));
+    world.task(BOB_IF, &udp(BOB_PORT, ANN_PORT)).reaches_task(ANN_IF, udp(VIP_PORT, ANN_PORT));
     world.vip(&[RIA]);
-    world.task(ANN_IF, &sent).to_task(BOB_IF, udp(ANN_PORT, BOB_PORT));
+    world.task(ANN_IF, &sent).reaches_task(BOB_IF, udp(ANN_PORT, BOB_PORT));
 }
 
 #[test]
@@ -123,12 +123,12 @@ fn time_is_written_at_most_once_a_second() {
         world.get::<_, Flow>(map::FLOWS_OPENING, &key(BLUE, ANN_PORT, VIP_PORT, UDP)).unwrap().seen
     };
     let sent = udp(ANN_PORT, VIP_PORT);
-    world.task(ANN_IF, &sent).to_task(BOB_IF, udp(ANN_PORT, BOB_PORT));
+    world.task(ANN_IF, &sent).reaches_task(BOB_IF, udp(ANN_PORT, BOB_PORT));
     let first = seen(&mut world);
-    world.task(ANN_IF, &sent).to_task(BOB_IF, udp(ANN_PORT, BOB_PORT));
+    world.task(ANN_IF, &sent).reaches_task(BOB_IF, udp(ANN_PORT, BOB_PORT));
     assert_eq!(seen(&mut world), first);
     world.age(2);
-    world.task(ANN_IF, &sent).to_task(BOB_IF, udp(ANN_PORT, BOB_PORT));
+    world.task(ANN_IF, &sent).reaches_task(BOB_IF, udp(ANN_PORT, BOB_PORT));
     assert!(seen(&mut world) >= first);
 }
 
@@ -161,19 +161,19 @@ fn published_syn_follows_an_established_connection() {
 fn published_syn_after_a_reset_is_balanced_anew() {
     let mut world = passed_on(true);
     world.uplink(&tcp(CLIENT, PUBLISHED, RST)).way();
-    world.uplink(&syn(CLIENT, PUBLISHED)).to_task(BOB_IF, syn(CLIENT, BOB_PORT));
+    world.uplink(&syn(CLIENT, PUBLISHED)).reaches_task(BOB_IF, syn(CLIENT, BOB_PORT));
 }
 
 #[test]
 fn published_syn_unanswered_for_a_second_is_balanced_anew() {
     let mut world = passed_on(false);
     world.age(1);
-    world.uplink(&syn(CLIENT, PUBLISHED)).to_task(BOB_IF, syn(CLIENT, BOB_PORT));
+    world.uplink(&syn(CLIENT, PUBLISHED)).reaches_task(BOB_IF, syn(CLIENT, BOB_PORT));
 }
 
 #[test]
 fn published_flow_to_a_removed_backend_is_balanced_anew() {
     let mut world = passed_on(true);
     world.remove_endpoint(RIA);
-    world.uplink(&syn(CLIENT, PUBLISHED)).to_task(BOB_IF, syn(CLIENT, BOB_PORT));
+    world.uplink(&syn(CLIENT, PUBLISHED)).reaches_task(BOB_IF, syn(CLIENT, BOB_PORT));
 }

@@ -21,7 +21,7 @@ const BOB_PORT: &str = "10.0.1.11:80";
 fn segment_to_a_task_here() {
     let mut world = World::new();
     let sent = tcp("10.0.1.20:80", "10.0.1.10:40000", ACK);
-    world.tunnel(BLUE, PEER, &sent).to_task(ANN_IF, &sent);
+    world.tunnel(BLUE, PEER, &sent).reaches_task(ANN_IF, &sent);
     world.counted(Path::OverlayIn, 1);
 }
 
@@ -29,15 +29,15 @@ fn segment_to_a_task_here() {
 fn ping_to_a_task_here() {
     let mut world = World::new();
     let sent = ping("10.0.1.20", "10.0.1.11");
-    world.tunnel(BLUE, PEER, &sent).to_task(BOB_IF, &sent);
+    world.tunnel(BLUE, PEER, &sent).reaches_task(BOB_IF, &sent);
 }
 
 #[test]
 fn network_decides_between_equal_addresses() {
     let mut world = World::new();
     let sent = udp("10.0.1.20:53", "10.0.1.11:40000");
-    world.tunnel(BLUE, PEER, &sent).to_task(BOB_IF, &sent);
-    world.tunnel(RED, PEER, &sent).to_task(CID_IF, &sent);
+    world.tunnel(BLUE, PEER, &sent).reaches_task(BOB_IF, &sent);
+    world.tunnel(RED, PEER, &sent).reaches_task(CID_IF, &sent);
     world.tunnel(300, PEER, &sent).dropped(DropReason::NotLocal);
 }
 
@@ -92,7 +92,9 @@ fn request(packet: Packet, backend: u32) -> Packet {
 fn request_goes_to_the_backend() {
     let mut world = World::new();
     world.publish(8080, 80, TCP, &[]);
-    world.tunnel(INGRESS_VNI, PEER, &request(syn(FROM, THERE), BOB)).to_task(BOB_IF, syn(FROM, BOB_PORT));
+    world
+        .tunnel(INGRESS_VNI, PEER, &request(syn(FROM, THERE), BOB))
+        .reaches_task(BOB_IF, syn(FROM, BOB_PORT));
     world.counted(Path::IngressIn, 1);
 }
 
@@ -100,10 +102,12 @@ fn request_goes_to_the_backend() {
 fn request_in_a_flow_needs_no_published_port() {
     let mut world = World::new();
     world.publish(8080, 80, TCP, &[BOB]);
-    world.tunnel(INGRESS_VNI, PEER, &request(syn(FROM, THERE), BOB)).to_task(BOB_IF, syn(FROM, BOB_PORT));
+    world
+        .tunnel(INGRESS_VNI, PEER, &request(syn(FROM, THERE), BOB))
+        .reaches_task(BOB_IF, syn(FROM, BOB_PORT));
     world.unpublish(8080, TCP);
     let next = request(tcp(FROM, THERE, ACK), BOB);
-    world.tunnel(INGRESS_VNI, PEER, &next).to_task(BOB_IF, tcp(FROM, BOB_PORT, ACK));
+    world.tunnel(INGRESS_VNI, PEER, &next).reaches_task(BOB_IF, tcp(FROM, BOB_PORT, ACK));
 }
 
 #[test]
@@ -165,7 +169,7 @@ fn neither_request_nor_reply() {
 fn reply_leaves_to_the_client_unmodified() {
     let mut world = World::new();
     let sent = tcp(HERE, FROM, SYN | ACK).dmac(reply_mac(ip(NODE)));
-    world.tunnel(INGRESS_VNI, PEER2, &sent).to_uplink(UPLINK, &sent);
+    world.tunnel(INGRESS_VNI, PEER2, &sent).leaves_by(UPLINK, &sent);
     world.counted(Path::ReplyIn, 1);
 }
 
@@ -187,6 +191,6 @@ fn fin_from_both_sides_closes_what_is_remembered_here() {
     world.uplink(&tcp(FROM, HERE, FIN | ACK)).way();
     assert_eq!(state(&mut world), State::Established as u8);
     let fin = tcp(HERE, FROM, FIN | ACK).dmac(reply_mac(ip(NODE)));
-    world.tunnel(INGRESS_VNI, PEER, &fin).to_uplink(UPLINK, &fin);
+    world.tunnel(INGRESS_VNI, PEER, &fin).leaves_by(UPLINK, &fin);
     assert_eq!(state(&mut world), State::Closing as u8);
 }

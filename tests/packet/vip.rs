@@ -20,7 +20,7 @@ const UDP: u8 = 17;
 fn syn_goes_to_a_backend_here() {
     let mut world = World::new();
     world.vip(&[BOB]);
-    world.task(ANN_IF, &syn(ANN_PORT, VIP_PORT)).to_task(BOB_IF, syn(ANN_PORT, BOB_PORT));
+    world.task(ANN_IF, &syn(ANN_PORT, VIP_PORT)).reaches_task(BOB_IF, syn(ANN_PORT, BOB_PORT));
     world.counted(Path::VipForward, 1);
     assert_eq!(world.flows(), (2, 0));
 }
@@ -29,14 +29,14 @@ fn syn_goes_to_a_backend_here() {
 fn syn_goes_to_a_backend_elsewhere() {
     let mut world = World::new();
     world.vip(&[RIA]);
-    world.task(ANN_IF, &syn(ANN_PORT, VIP_PORT)).to_tunnel(BLUE, PEER, syn(ANN_PORT, RIA_PORT));
+    world.task(ANN_IF, &syn(ANN_PORT, VIP_PORT)).enters_tunnel(BLUE, PEER, syn(ANN_PORT, RIA_PORT));
 }
 
 #[test]
 fn both_entries_say_what_was_done() {
     let mut world = World::new();
     world.vip(&[BOB]);
-    world.task(ANN_IF, &syn(ANN_PORT, VIP_PORT)).to_task(BOB_IF, syn(ANN_PORT, BOB_PORT));
+    world.task(ANN_IF, &syn(ANN_PORT, VIP_PORT)).reaches_task(BOB_IF, syn(ANN_PORT, BOB_PORT));
     let forward: Flow = world.get(map::FLOWS_OPENING, &key(BLUE, ANN_PORT, VIP_PORT, TCP)).unwrap();
     assert_eq!(forward.rewrite, tuple(ANN_PORT, BOB_PORT));
     assert_eq!((forward.backend, forward.service, forward.partner_vni), (BOB, 7, BLUE));
@@ -50,9 +50,9 @@ fn both_entries_say_what_was_done() {
 fn answer_of_a_backend_here_gets_the_vip() {
     let mut world = World::new();
     world.vip(&[BOB]);
-    world.task(ANN_IF, &syn(ANN_PORT, VIP_PORT)).to_task(BOB_IF, syn(ANN_PORT, BOB_PORT));
+    world.task(ANN_IF, &syn(ANN_PORT, VIP_PORT)).reaches_task(BOB_IF, syn(ANN_PORT, BOB_PORT));
     let answer = tcp(BOB_PORT, ANN_PORT, SYN | ACK);
-    world.task(BOB_IF, &answer).to_task(ANN_IF, tcp(VIP_PORT, ANN_PORT, SYN | ACK));
+    world.task(BOB_IF, &answer).reaches_task(ANN_IF, tcp(VIP_PORT, ANN_PORT, SYN | ACK));
     world.counted(Path::VipReverse, 1);
 }
 
@@ -60,18 +60,18 @@ fn answer_of_a_backend_here_gets_the_vip() {
 fn answer_of_a_backend_elsewhere_gets_the_vip() {
     let mut world = World::new();
     world.vip(&[RIA]);
-    world.task(ANN_IF, &syn(ANN_PORT, VIP_PORT)).to_tunnel(BLUE, PEER, syn(ANN_PORT, RIA_PORT));
+    world.task(ANN_IF, &syn(ANN_PORT, VIP_PORT)).enters_tunnel(BLUE, PEER, syn(ANN_PORT, RIA_PORT));
     let answer = tcp(RIA_PORT, ANN_PORT, SYN | ACK);
-    world.tunnel(BLUE, PEER, &answer).to_task(ANN_IF, tcp(VIP_PORT, ANN_PORT, SYN | ACK));
+    world.tunnel(BLUE, PEER, &answer).reaches_task(ANN_IF, tcp(VIP_PORT, ANN_PORT, SYN | ACK));
 }
 
 /// Opens a connection from ANN to the VIP with BOB behind it.
 fn connect(world: &mut World) {
-    world.task(ANN_IF, &syn(ANN_PORT, VIP_PORT)).to_task(BOB_IF, syn(ANN_PORT, BOB_PORT));
+    world.task(ANN_IF, &syn(ANN_PORT, VIP_PORT)).reaches_task(BOB_IF, syn(ANN_PORT, BOB_PORT));
     let answer = tcp(BOB_PORT, ANN_PORT, SYN | ACK);
-    world.task(BOB_IF, &answer).to_task(ANN_IF, tcp(VIP_PORT, ANN_PORT, SYN | ACK));
+    world.task(BOB_IF, &answer).reaches_task(ANN_IF, tcp(VIP_PORT, ANN_PORT, SYN | ACK));
     let last = tcp(ANN_PORT, VIP_PORT, ACK);
-    world.task(ANN_IF, &last).to_task(BOB_IF, tcp(ANN_PORT, BOB_PORT, ACK));
+    world.task(ANN_IF, &last).reaches_task(BOB_IF, tcp(ANN_PORT, BOB_PORT, ACK));
 }
 
 #[test]
@@ -84,18 +84,18 @@ fn connection_is_established_by_the_third_segment() {
         assert_eq!(flow.state, State::Established as u8);
     }
     let data = tcp(ANN_PORT, VIP_PORT, ACK);
-    world.task(ANN_IF, &data).to_task(BOB_IF, tcp(ANN_PORT, BOB_PORT, ACK));
+    world.task(ANN_IF, &data).reaches_task(BOB_IF, tcp(ANN_PORT, BOB_PORT, ACK));
     let answer = tcp(BOB_PORT, ANN_PORT, ACK);
-    world.task(BOB_IF, &answer).to_task(ANN_IF, tcp(VIP_PORT, ANN_PORT, ACK));
+    world.task(BOB_IF, &answer).reaches_task(ANN_IF, tcp(VIP_PORT, ANN_PORT, ACK));
 }
 
 #[test]
 fn unanswered_syn_and_ack_establish_nothing() {
     let mut world = World::new();
     world.vip(&[BOB]);
-    world.task(ANN_IF, &syn(ANN_PORT, VIP_PORT)).to_task(BOB_IF, syn(ANN_PORT, BOB_PORT));
+    world.task(ANN_IF, &syn(ANN_PORT, VIP_PORT)).reaches_task(BOB_IF, syn(ANN_PORT, BOB_PORT));
     let forged = tcp(ANN_PORT, VIP_PORT, ACK);
-    world.task(ANN_IF, &forged).to_task(BOB_IF, tcp(ANN_PORT, BOB_PORT, ACK));
+    world.task(ANN_IF, &forged).reaches_task(BOB_IF, tcp(ANN_PORT, BOB_PORT, ACK));
     assert_eq!(world.flows(), (2, 0));
 }
 
@@ -105,12 +105,12 @@ fn fin_from_both_sides_closes_and_is_told_once() {
     world.vip(&[BOB]);
     connect(&mut world);
     let fin = tcp(ANN_PORT, VIP_PORT, FIN | ACK);
-    world.task(ANN_IF, &fin).to_task(BOB_IF, tcp(ANN_PORT, BOB_PORT, FIN | ACK));
+    world.task(ANN_IF, &fin).reaches_task(BOB_IF, tcp(ANN_PORT, BOB_PORT, FIN | ACK));
     let half: Flow = world.get(map::FLOWS, &key(BLUE, BOB_PORT, ANN_PORT, TCP)).unwrap();
     assert_eq!(half.state, State::Established as u8);
     let answer = tcp(BOB_PORT, ANN_PORT, FIN | ACK);
-    world.task(BOB_IF, &answer).to_task(ANN_IF, tcp(VIP_PORT, ANN_PORT, FIN | ACK));
-    world.task(BOB_IF, &answer).to_task(ANN_IF, tcp(VIP_PORT, ANN_PORT, FIN | ACK));
+    world.task(BOB_IF, &answer).reaches_task(ANN_IF, tcp(VIP_PORT, ANN_PORT, FIN | ACK));
+    world.task(BOB_IF, &answer).reaches_task(ANN_IF, tcp(VIP_PORT, ANN_PORT, FIN | ACK));
     for (_, flow) in world.all::<FlowKey, Flow>(map::FLOWS) {
         assert_eq!(flow.state, State::Closing as u8);
     }
@@ -124,7 +124,7 @@ fn reset_closes_and_the_record_names_the_opener() {
     world.vip(&[BOB]);
     connect(&mut world);
     let reset = tcp(BOB_PORT, ANN_PORT, RST);
-    world.task(BOB_IF, &reset).to_task(ANN_IF, tcp(VIP_PORT, ANN_PORT, RST));
+    world.task(BOB_IF, &reset).reaches_task(ANN_IF, tcp(VIP_PORT, ANN_PORT, RST));
     let record = world.records()[1];
     assert_eq!(record.original, tuple(ANN_PORT, VIP_PORT));
     assert_eq!(record.translated, tuple(ANN_PORT, BOB_PORT));
@@ -145,10 +145,10 @@ fn datagrams_follow_their_flow() {
 fn datagrams_are_established_when_answers_are_followed_up() {
     let mut world = World::new();
     world.vip(&[BOB]);
-    world.task(ANN_IF, &udp(ANN_PORT, VIP_PORT)).to_task(BOB_IF, udp(ANN_PORT, BOB_PORT));
-    world.task(BOB_IF, &udp(BOB_PORT, ANN_PORT)).to_task(ANN_IF, udp(VIP_PORT, ANN_PORT));
+    world.task(ANN_IF, &udp(ANN_PORT, VIP_PORT)).reaches_task(BOB_IF, udp(ANN_PORT, BOB_PORT));
+    world.task(BOB_IF, &udp(BOB_PORT, ANN_PORT)).reaches_task(ANN_IF, udp(VIP_PORT, ANN_PORT));
     assert_eq!(world.flows(), (2, 0));
-    world.task(ANN_IF, &udp(ANN_PORT, VIP_PORT)).to_task(BOB_IF, udp(ANN_PORT, BOB_PORT));
+    world.task(ANN_IF, &udp(ANN_PORT, VIP_PORT)).reaches_task(BOB_IF, udp(ANN_PORT, BOB_PORT));
     assert_eq!(world.flows(), (0, 2));
 }
 
@@ -157,7 +157,7 @@ fn datagram_without_checksum_is_rewritten_without() {
     let mut world = World::new();
     world.vip(&[BOB]);
     let sent = udp(ANN_PORT, VIP_PORT).no_checksum();
-    world.task(ANN_IF, &sent).to_task(BOB_IF, udp(ANN_PORT, BOB_PORT).no_checksum());
+    world.task(ANN_IF, &sent).reaches_task(BOB_IF, udp(ANN_PORT, BOB_PORT).no_checksum());
 }
 
 #[test]
@@ -172,7 +172,7 @@ fn checksum_that_becomes_zero_is_written_as_ones() {
     let mut bytes = expected.bytes();
     let payload = bytes[42..].to_vec();
     bytes[40..42].copy_from_slice(&[0xff, 0xff]);
-    world.task(ANN_IF, &udp(ANN_PORT, VIP_PORT).payload(&payload)).to_task(BOB_IF, bytes);
+    world.task(ANN_IF, &udp(ANN_PORT, VIP_PORT).payload(&payload)).reaches_task(BOB_IF, bytes);
 }
 
 #[test]
@@ -195,10 +195,10 @@ fn hairpin_goes_over_the_gateway_and_back() {
     let mut world = World::new();
     world.vip(&[ANN]);
     let sent = syn(ANN_PORT, VIP_PORT);
-    world.task(ANN_IF, &sent).to_task(ANN_IF, syn("10.0.1.1:40000", "10.0.1.10:80"));
+    world.task(ANN_IF, &sent).reaches_task(ANN_IF, syn("10.0.1.1:40000", "10.0.1.10:80"));
     world.counted(Path::Hairpin, 1);
     let answer = tcp("10.0.1.10:80", "10.0.1.1:40000", SYN | ACK);
-    world.task(ANN_IF, &answer).to_task(ANN_IF, tcp(VIP_PORT, ANN_PORT, SYN | ACK));
+    world.task(ANN_IF, &answer).reaches_task(ANN_IF, tcp(VIP_PORT, ANN_PORT, SYN | ACK));
 }
 
 #[test]
@@ -246,7 +246,7 @@ fn backend_that_just_went_is_passed_over() {
     world.vip(&[99, RIA]);
     for port in 40_000..40_004 {
         let from = format!("10.0.1.10:{port}");
-        world.task(ANN_IF, &syn(&from, VIP_PORT)).to_tunnel(BLUE, PEER, syn(&from, RIA_PORT));
+        world.task(ANN_IF, &syn(&from, VIP_PORT)).enters_tunnel(BLUE, PEER, syn(&from, RIA_PORT));
     }
 }
 
@@ -254,7 +254,7 @@ fn backend_that_just_went_is_passed_over() {
 fn vip_and_key_are_of_their_network() {
     let mut world = World::new();
     world.vip(&[BOB]);
-    world.task(ANN_IF, &udp(ANN_PORT, VIP_PORT)).to_task(BOB_IF, udp(ANN_PORT, BOB_PORT));
+    world.task(ANN_IF, &udp(ANN_PORT, VIP_PORT)).reaches_task(BOB_IF, udp(ANN_PORT, BOB_PORT));
     assert!(world.get::<FlowKey, Flow>(map::FLOWS_OPENING, &key(BLUE, ANN_PORT, VIP_PORT, UDP)).is_some());
     // The other network's task has no such VIP.
     let sent = udp("10.0.1.11:40000", VIP_PORT);

@@ -105,6 +105,7 @@ shared! {
 impl Tuple {
     /// The tuple of an answer.
     #[inline(always)]
+    #[must_use]
     pub const fn turned(&self) -> Self {
         Self { src: self.dst, dst: self.src, sport: self.dport, dport: self.sport }
     }

@@ -40,7 +40,7 @@ pub fn find(key: &FlowKey) -> Option<&'static mut Flow> {
 
 /// Whether the packet ends what the entry remembers, so that its flow is balanced anew: a SYN when the flow
 /// is over, or was not answered for a second; any first packet when the flow has been idle for too long.
-#[inline(always)]
+#[inline(never)]
 pub fn reopens(packet: &Packet, key: &FlowKey, flow: &Flow, now: u64) -> bool {
     let opening = flow.state < State::Established as u8;
     let over = flow.state == State::Closing as u8;

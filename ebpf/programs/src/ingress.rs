@@ -77,8 +77,10 @@ fn request(packet: &mut Packet, frontend: &Frontend, config: &NodeConfig) -> Res
 fn receive(packet: &mut Packet, frontend: &Frontend, config: &NodeConfig) -> Result<Verdict, Refusal> {
     let now = now();
     let key = packet.key();
-    if let Some(flow) = current(packet, &key, now)? {
-        return follow(packet, &key, flow, Path::IngressLocal, now);
+    if let Some(flow) = conntrack::find(&key)
+        && let Some(backend) = service::backend_of(packet, &key, flow, now)?
+    {
+        return follow(packet, &key, flow, backend, Path::IngressLocal, now);
     }
     let remembered = conntrack::affinity(packet, &key, now).and_then(service::endpoint);
     let backend = match remembered {
@@ -99,22 +101,6 @@ fn receive(packet: &mut Packet, frontend: &Frontend, config: &NodeConfig) -> Res
     start(packet, &key, backend, frontend, config.data_path_addr, Path::IngressLocal, now)
 }
 
-/// The flow of the packet at its backend's node, unless the packet ends it.
-#[inline(always)]
-fn current(packet: &Packet, key: &FlowKey, now: u64) -> Result<Option<&'static mut Flow>, Refusal> {
-    let Some(flow) = conntrack::find(key) else { return Ok(None) };
-    let gone = service::endpoint(flow.backend).is_none();
-    if gone && !packet.starts() {
-        return Err(Refusal::reset(DropReason::BackendGone));
-    }
-    if gone || conntrack::reopens(packet, key, flow, now) {
-        count(packet.skb, Path::Reopened);
-        conntrack::forget(key, flow);
-        return Ok(None);
-    }
-    Ok(Some(flow))
-}
-
 /// Sends a request on to its backend's node, unmodified but for the segment size that it offers.
 #[inline(always)]
 fn pass_on(packet: &Packet, backend: &Endpoint, config: &NodeConfig) -> Result<Verdict, Refusal> {
@@ -132,13 +118,12 @@ fn follow(
     packet: &mut Packet,
     key: &FlowKey,
     flow: &mut Flow,
+    backend: &Endpoint,
     path: Path,
     now: u64,
 ) -> Result<Verdict, Refusal> {
     conntrack::touch(packet, key, flow, now);
-    let new = flow.rewrite;
-    let backend = service::endpoint(flow.backend).ok_or(DropReason::BackendGone)?;
-    to_backend(packet, &new, backend, path)
+    to_backend(packet, &flow.rewrite, backend, path)
 }
 
 /// A new flow, to a backend here; `node` received its request.
@@ -184,16 +169,21 @@ fn to_backend(packet: &mut Packet, new: &Tuple, backend: &Endpoint, path: Path) 
 
 /// Out of the tunnel with the reserved VNI: a request that `node` received, or a reply to one of ours.
 #[inline(always)]
-pub fn from_tunnel(
-    packet: &mut Packet,
-    frame: &Frame,
-    node: Be32,
-    config: &NodeConfig,
-) -> Result<Verdict, Refusal> {
-    match frame.dmac[1] {
-        REQUEST_MARK => tunnelled_request(packet, mac_number(frame.dmac), node, config),
+pub fn from_tunnel(packet: &mut Packet, node: Be32, config: &NodeConfig) -> Result<Verdict, Refusal> {
+    let marked = marked(packet.skb);
+    match (marked >> 32) as u8 {
+        REQUEST_MARK => tunnelled_request(packet, marked as u32, node, config),
         REPLY_MARK => tunnelled_reply(packet),
         _ => Err(DropReason::TunnelMark.into()),
+    }
+}
+
+/// What the inner destination MAC says: the mark in the upper half, the number in the lower; 0 is neither.
+#[inline(never)]
+fn marked(skb: Skb) -> u64 {
+    match Frame::read(skb) {
+        Ok(frame) => u64::from(frame.dmac[1]) << 32 | u64::from(mac_number(frame.dmac)),
+        Err(_) => 0,
     }
 }
 
@@ -223,8 +213,10 @@ fn accept(packet: &mut Packet, id: u32, node: Be32, config: &NodeConfig) -> Resu
     }
     let now = now();
     let key = packet.key();
-    if let Some(flow) = current(packet, &key, now)? {
-        return follow(packet, &key, flow, Path::IngressIn, now);
+    if let Some(flow) = conntrack::find(&key)
+        && let Some(backend) = service::backend_of(packet, &key, flow, now)?
+    {
+        return follow(packet, &key, flow, backend, Path::IngressIn, now);
     }
     let backend = service::endpoint(id).ok_or(Refusal::reset(DropReason::UnknownBackend))?;
     let frontend =

@@ -9,7 +9,7 @@ use mesh_abi::{
 };
 
 use crate::{
-    parse::{ETH_LEN, Packet, SYN, Shape},
+    parse::{ETH_LEN, Frame, Packet, SYN, Shape},
     skb::{Cover, Skb},
     verdict::count,
 };
@@ -23,6 +23,8 @@ const IP_SRC: u32 = ETH_LEN + 12;
 /// finds the packet that it sent.
 #[inline(never)]
 pub fn rewrite(packet: &mut Packet, new: &Tuple) -> Result<(), DropReason> {
+    // The entry that `new` may lie in can be replaced meanwhile; the packet gets one state of it.
+    let new = &{ *new };
     let old = packet.tuple;
     let mut outer = *new;
     if packet.shape == Shape::Error {
@@ -128,11 +130,18 @@ fn lower(packet: &Packet, at: u32, announced: u16, limit: u16) -> Result<(), Dro
 }
 
 /// Sets source and destination MAC addresses.
-#[inline(always)]
+#[inline(never)]
 pub fn set_macs(skb: Skb, src: [u8; 6], dst: [u8; 6]) -> Result<(), DropReason> {
     let [s0, s1, s2, s3, s4, s5] = src;
     let [d0, d1, d2, d3, d4, d5] = dst;
     skb.store(0, &[d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5])
+}
+
+/// Sends a frame back to where it came from.
+#[inline(never)]
+pub fn swap_macs(skb: Skb) -> Result<(), DropReason> {
+    let frame = Frame::read(skb)?;
+    set_macs(skb, frame.dmac, frame.smac)
 }
 
 /// What replacing the address adds to a sum.

@@ -103,31 +103,36 @@ fn set_tunnel_key(skb: Skb, vni: u32, node: Be32, own: Be32) -> Result<(), DropR
     if failed == 0 { Ok(()) } else { Err(DropReason::Helper) }
 }
 
-/// Network and outer source of a packet out of the tunnel.
-#[inline(always)]
-fn tunnel_key(skb: Skb) -> Result<(u32, Be32), DropReason> {
+/// Outer source (upper half) and network (lower half) of a packet out of the tunnel, both in host byte order;
+/// 0 when there is no tunnel header. One number, because functions return no more.
+#[inline(never)]
+fn tunnel_key(skb: Skb) -> u64 {
     // SAFETY: zero is a valid key.
     let mut key: bpf_tunnel_key = unsafe { core::mem::zeroed() };
     let size = size_of::<bpf_tunnel_key>() as u32;
     // SAFETY: the key has this size.
     if unsafe { bpf_skb_get_tunnel_key(skb.0, &raw mut key, size, 0) } != 0 {
-        return Err(DropReason::NoTunnelKey);
+        return 0;
     }
     // SAFETY: without the IPv6 flag the kernel filled the IPv4 member.
-    Ok((key.tunnel_id, Be32::new(unsafe { key.__bindgen_anon_1.remote_ipv4 })))
+    let source = unsafe { key.__bindgen_anon_1.remote_ipv4 };
+    u64::from(source) << 32 | u64::from(key.tunnel_id)
 }
 
 /// Whatever comes out of the tunnel.
 #[inline(always)]
 pub fn from_tunnel(skb: Skb) -> Result<Verdict, Refusal> {
     let config = task::config()?;
-    let (vni, node) = tunnel_key(skb)?;
+    let key = tunnel_key(skb);
+    if key == 0 {
+        return Err(DropReason::NoTunnelKey.into());
+    }
+    let (vni, node) = (key as u32, Be32::new((key >> 32) as u32));
     // SAFETY: as in `endpoint`.
     if unsafe { PEERS.get(node) }.is_none() {
         return Err(DropReason::NotPeer.into());
     }
-    let frame = Frame::read(skb)?;
-    match frame.kind {
+    match Frame::read(skb)?.kind {
         ETH_IPV4 => {}
         ETH_IPV6 => return Err(DropReason::Ipv6.into()),
         _ => return Err(DropReason::EtherType.into()),
@@ -138,11 +143,7 @@ pub fn from_tunnel(skb: Skb) -> Result<Verdict, Refusal> {
         return Err(DropReason::IpOptions.into());
     }
     packet.read_transport()?;
-    if vni == INGRESS_VNI {
-        ingress::from_tunnel(&mut packet, &frame, node, config)
-    } else {
-        to_task(&mut packet)
-    }
+    if vni == INGRESS_VNI { ingress::from_tunnel(&mut packet, node, config) } else { to_task(&mut packet) }
 }
 
 /// A packet of a network, for a task here: answers of VIPs get the VIP's address back.
@@ -170,8 +171,7 @@ fn restore(packet: &mut Packet) -> Result<(), DropReason> {
         Some(flow) if flow.role == Role::Reverse as u8 && flow.kind != Kind::Published as u8 => {
             conntrack::touch(packet, &key, flow, now());
             count_reverse(packet.skb, flow.kind);
-            let new = flow.rewrite;
-            nat::rewrite(packet, &new)
+            nat::rewrite(packet, &flow.rewrite)
         }
         _ => Ok(()),
     }

@@ -129,7 +129,7 @@ impl Packet {
     }
 
     /// Reads the IP header; [`Packet::read_transport`] completes it.
-    #[inline(always)]
+    #[inline(never)]
     pub fn read_ip(&mut self) -> Result<(), DropReason> {
         let ip: [u8; 20] = self.skb.load(ETH_LEN).ok_or(DropReason::Runt)?;
         let header = u32::from(ip[0] & 0x0f) * 4;

@@ -1,11 +1,18 @@
 //! Choice of a backend.
 
 use mesh_abi::{
-    conntrack::FlowKey,
+    conntrack::{Flow, FlowKey},
+    counter::Path,
+    drop::DropReason,
     net::{Endpoint, Frontend},
 };
 
-use crate::maps::{BACKENDS, SLICES, TURNS};
+use crate::{
+    conntrack,
+    maps::{BACKENDS, SLICES, TURNS},
+    parse::Packet,
+    verdict::{Refusal, count},
+};
 
 /// Neighbours tried when a chosen backend was taken out meanwhile.
 const TRIES: u32 = 3;
@@ -36,6 +43,25 @@ pub fn choose(frontend: &Frontend, key: &FlowKey, by: By) -> Option<&'static End
         }
     }
     None
+}
+
+/// The backend of a flow that its opener's packet belongs to. Nothing when the packet starts the flow anew;
+/// what was remembered of it is then forgotten.
+#[inline(always)]
+pub fn backend_of(
+    packet: &Packet,
+    key: &FlowKey,
+    flow: &Flow,
+    now: u64,
+) -> Result<Option<&'static Endpoint>, Refusal> {
+    match endpoint(flow.backend) {
+        Some(backend) if !conntrack::reopens(packet, key, flow, now) => return Ok(Some(backend)),
+        None if !packet.starts() => return Err(Refusal::reset(DropReason::BackendGone)),
+        _ => {}
+    }
+    count(packet.skb, Path::Reopened);
+    conntrack::forget(key, flow);
+    Ok(None)
 }
 
 /// The endpoint of this number.

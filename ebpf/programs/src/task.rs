@@ -40,7 +40,7 @@ pub fn from_task(skb: Skb) -> Result<Verdict, Refusal> {
     }
     match frame.kind {
         ETH_ARP => arp::from_task(skb, port),
-        ETH_IPV4 => from_address(skb, &frame, port, config),
+        ETH_IPV4 => from_address(skb, port, config),
         ETH_IPV6 => Err(DropReason::Ipv6.into()),
         _ => Err(DropReason::EtherType.into()),
     }
@@ -48,7 +48,7 @@ pub fn from_task(skb: Skb) -> Result<Verdict, Refusal> {
 
 /// An IPv4 packet: checked, and sent or refused with an answer.
 #[inline(always)]
-fn from_address(skb: Skb, frame: &Frame, port: &TaskPort, config: &NodeConfig) -> Result<Verdict, Refusal> {
+fn from_address(skb: Skb, port: &TaskPort, config: &NodeConfig) -> Result<Verdict, Refusal> {
     let mut packet = Packet::new(skb, port.vni);
     packet.read_ip()?;
     if packet.src != port.address {
@@ -68,7 +68,7 @@ fn from_address(skb: Skb, frame: &Frame, port: &TaskPort, config: &NodeConfig) -
     if !answer::refuse(&mut packet, &refusal, port.gateway) {
         return Ok(Verdict::GONE);
     }
-    nat::set_macs(skb, frame.dmac, frame.smac)?;
+    nat::swap_macs(skb)?;
     Ok(Verdict::task(skb.ifindex()))
 }
 
@@ -138,18 +138,9 @@ fn send_flow(packet: &mut Packet, port: &TaskPort, config: &NodeConfig) -> Resul
         if flow.role == Role::Reverse as u8 {
             return reply(packet, &key, flow, config, now);
         }
-        let backend = service::endpoint(flow.backend);
-        match backend {
-            Some(backend) if !conntrack::reopens(packet, &key, flow, now) => {
-                conntrack::touch(packet, &key, flow, now);
-                let new = flow.rewrite;
-                return follow(packet, &new, flow.kind, backend, config);
-            }
-            None if !packet.starts() => return Err(Refusal::reset(DropReason::BackendGone)),
-            _ => {
-                count(packet.skb, Path::Reopened);
-                conntrack::forget(&key, flow);
-            }
+        if let Some(backend) = service::backend_of(packet, &key, flow, now)? {
+            conntrack::touch(packet, &key, flow, now);
+            return follow(packet, &flow.rewrite, flow.kind, backend, config);
         }
     }
     start(packet, &key, port, config, now)
@@ -165,8 +156,8 @@ fn reply(
     now: u64,
 ) -> Result<Verdict, Refusal> {
     conntrack::touch(packet, key, flow, now);
-    let (new, node, kind) = (flow.rewrite, flow.node, flow.kind);
-    nat::rewrite(packet, &new)?;
+    let (node, kind) = (flow.node, flow.kind);
+    nat::rewrite(packet, &flow.rewrite)?;
     if kind == Kind::Published as u8 {
         return ingress::reply(packet, node, config);
     }
