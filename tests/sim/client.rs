@@ -61,7 +61,8 @@ pub fn wish(
 
 pub type Wish = Result<(Op, Option<u128>, Transaction), Refusal>;
 
-fn new_network(store: &Store, now: Timestamp, rng: &mut Rng, number: u64) -> Wish {
+/// A network of the next free subnet.
+pub fn new_network(store: &Store, now: Timestamp, rng: &mut Rng, number: u64) -> Wish {
     let name = format!("net{number}");
     let spec = NetworkSpec {
         name: name.parse().expect("a name"),

@@ -28,7 +28,7 @@ use ledger::Violation;
 use world::{Plan, Report, World};
 
 /// Seeds that are run when nothing else is asked for.
-const SEEDS: u64 = 120;
+const SEEDS: u64 = 200;
 
 fn from_environment(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;

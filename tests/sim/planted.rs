@@ -7,7 +7,7 @@ use mesh_core::object::{Network, Service, ServiceEndpoint};
 use mesh_core::store::{Change, Delta};
 use mesh_core::time::Timestamp;
 
-use crate::client::new_service;
+use crate::client::{new_network, new_service};
 use crate::ledger::{Ledger, Violation, claims};
 use crate::rng::Rng;
 use crate::run_plan;
@@ -55,21 +55,23 @@ fn a_read_without_a_quorum_is_found() {
 fn an_address_or_a_port_given_twice_is_found() {
     let mut rng = Rng::new(1);
     let mut store = first_store(&mut rng);
-    for index in 2..40 {
+    let (_, _, network) = new_network(&store, Timestamp(2), &mut rng, 2).expect("there is room");
+    store.apply(2, &network).expect("it fits");
+    for index in 3..40 {
         if let Ok((_, _, transaction)) = new_service(&store, Timestamp(index), &mut rng, index) {
             store.apply(index, &transaction).expect("it fits");
         }
     }
     claims(&store).expect("what the commands make is sound");
-    let published = |service: &&Arc<Service>| !service.endpoint.ports.is_empty();
-    let service = store.services().find(published).expect("one of them").clone();
+    let reached =
+        |service: &&Arc<Service>| !service.endpoint.ports.is_empty() && !service.endpoint.vips.is_empty();
+    let service = store.services().find(reached).expect("one of them").clone();
     let twin = |endpoint| {
         let id = ServiceId::from_bits(7);
         let twin = Service { id, endpoint, ..Service::clone(&service) };
         [Change::Service(Delta { old: None, new: Some(Arc::new(twin)) })]
     };
     let ServiceEndpoint { vips, ports } = service.endpoint.clone();
-    assert!(!vips.is_empty());
     for (endpoint, twice) in [
         (ServiceEndpoint { vips, ..ServiceEndpoint::default() }, "address"),
         (ServiceEndpoint { ports, ..ServiceEndpoint::default() }, "port"),
