@@ -1,6 +1,8 @@
 //! The dataplane of one node as the daemon, the command line and the tests use it.
 
+use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -17,8 +19,7 @@ use crate::flow::{self, Collector, FlowRecord, LiveFlow};
 use crate::host::{self, HostError};
 use crate::netlink::{NetEvent, NetEvents};
 use crate::netns::Netns;
-use crate::node::Node;
-use crate::plan::ServiceNumbers;
+use crate::node::{Applied, Node};
 use crate::view::{self, Counters, Report, VipView};
 
 /// Flow records kept for a listener that is slow; older ones it loses.
@@ -54,7 +55,8 @@ pub struct Dataplane {
     node: Arc<Mutex<Node>>,
     pins: Pins,
     run_dir: PathBuf,
-    services: watch::Receiver<Arc<ServiceNumbers>>,
+    applied: watch::Receiver<Applied>,
+    healed: Arc<AtomicU64>,
     records: broadcast::Sender<FlowRecord>,
     collector: Collector,
     tasks: Vec<JoinHandle<()>>,
@@ -84,7 +86,8 @@ impl Dataplane {
             tracing::warn!(%error, "a program of an earlier daemon could not be taken over");
         }
 
-        let (services, services_seen) = watch::channel(Arc::new(ServiceNumbers::default()));
+        let (applied, applied_seen) = watch::channel(Applied::default());
+        let healed = Arc::new(AtomicU64::new(0));
         let node = Arc::new(Mutex::new(Node {
             devices: Devices::open(&netns, &run_dir)?,
             netns: netns.clone(),
@@ -92,19 +95,18 @@ impl Dataplane {
             pins: pins.clone(),
             programs,
             maps,
-            desired: None,
-            services,
+            applied,
             attached,
             links: None,
             tables: None,
             facts: None,
-            healed: 0,
+            healed: Arc::clone(&healed),
         }));
         let (records, _) = broadcast::channel(RECORDS_KEPT);
-        let tasks = start_tasks(&config, &netns, &pins, &node, &services_seen, &records)?;
+        let tasks = start_tasks(&config, &netns, &pins, &node, &applied_seen, &records)?;
         let collector = Collector::start(&pins)
-            .map_err(|error| background("the ageing of flows", std::io::Error::other(error)))?;
-        Ok(Self { node, pins, run_dir, services: services_seen, records, collector, tasks })
+            .map_err(|error| background("the ageing of flows", io::Error::other(error)))?;
+        Ok(Self { node, pins, run_dir, applied: applied_seen, healed, records, collector, tasks })
     }
 
     /// Makes the node's network as `state` says: only what differs is touched, and the same state again is
@@ -120,8 +122,8 @@ impl Dataplane {
     }
 
     /// Virtual addresses and published ports as last applied, with their backends.
-    pub async fn vips(&self) -> Vec<VipView> {
-        self.node.lock().await.desired.as_deref().map(view::vips).unwrap_or_default()
+    pub fn vips(&self) -> Vec<VipView> {
+        self.applied.borrow().state.as_deref().map(view::vips).unwrap_or_default()
     }
 
     /// Flows as they are made and closed, from now on.
@@ -129,16 +131,20 @@ impl Dataplane {
         self.records.subscribe()
     }
 
-    /// At most `limit` flows that are remembered now.
+    /// At most `limit` flows that are remembered now. Reads the maps in the calling thread, a thousand entries
+    /// for each system call.
     pub fn flows_now(&self, limit: usize) -> Result<Vec<LiveFlow>, DataplaneError> {
-        let services = Arc::clone(&self.services.borrow());
+        let services = Arc::clone(&self.applied.borrow().services);
         Ok(flow::live_flows(&self.pins, &services, flow::monotonic_now(), limit)?)
     }
 
     /// Counters of the programs, summed over the CPUs, and of this daemon.
     pub async fn counters(&self) -> Result<Counters, DataplaneError> {
-        let healed = self.node.lock().await.healed;
-        let counted = view::read_counters(&self.pins)?;
+        let pins = self.pins.clone();
+        let counted = tokio::task::spawn_blocking(move || view::read_counters(&pins)).await;
+        let counted =
+            counted.map_err(|error| background("the reading of counters", io::Error::other(error)))??;
+        let healed = self.healed.load(Ordering::Relaxed);
         Ok(Counters { healed, flows_expired: self.collector.collected(), ..counted })
     }
 
@@ -175,7 +181,7 @@ pub fn read_state(path: &Path) -> Result<DesiredState, crate::check::FileError> 
 async fn load(pins: Pins, netns: Netns, capacity: FlowCapacity) -> Result<Programs, DataplaneError> {
     let loaded = tokio::task::spawn_blocking(move || Programs::load(&pins, &netns, capacity)).await;
     loaded
-        .map_err(|error| background("the loading of BPF programs", std::io::Error::other(error)))?
+        .map_err(|error| background("the loading of BPF programs", io::Error::other(error)))?
         .map_err(Into::into)
 }
 
@@ -184,11 +190,11 @@ fn start_tasks(
     netns: &Netns,
     pins: &Pins,
     node: &Arc<Mutex<Node>>,
-    services: &watch::Receiver<Arc<ServiceNumbers>>,
+    applied: &watch::Receiver<Applied>,
     records: &broadcast::Sender<FlowRecord>,
 ) -> Result<Vec<JoinHandle<()>>, DataplaneError> {
     let ring = pins.ring(mesh_abi::map::FLOW_RECORDS)?;
-    let reader = flow::spawn_reader(ring, services.clone(), records.clone())
+    let reader = flow::spawn_reader(ring, applied.clone(), records.clone())
         .map_err(|source| background("the reader of flow records", source))?;
     let watcher = tokio::spawn(watch_uplinks(NetEvents::open(netns)?, Arc::downgrade(node)));
     let resync = config.resync_every.map(|period| tokio::spawn(resync_every(period, Arc::downgrade(node))));
@@ -224,13 +230,13 @@ async fn resync_every(period: Duration, node: Weak<Mutex<Node>>) {
     }
 }
 
-fn background(what: &'static str, source: std::io::Error) -> DataplaneError {
+fn background(what: &'static str, source: io::Error) -> DataplaneError {
     DataplaneError::Background { what, source }
 }
 
 impl Node {
     fn concerns_uplinks(&self, event: &NetEvent) -> bool {
-        let Some(state) = &self.desired else { return false };
+        let Some(state) = self.applied.borrow().state.clone() else { return false };
         let uplinks = &state.node.uplinks;
         match event {
             NetEvent::Link(name) | NetEvent::LinkGone(name) => uplinks.contains(name),

@@ -5,6 +5,7 @@ use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use futures_util::StreamExt;
@@ -33,6 +34,15 @@ const ENDPOINTS_AT_ONCE: usize = 16;
 
 const RESERVED_PORTS: &str = "net/ipv4/ip_local_reserved_ports";
 
+/// The desired state as it was applied last.
+#[derive(Debug, Clone, Default)]
+pub struct Applied {
+    /// The state; none before the first one and after leaving.
+    pub state: Option<Arc<DesiredState>>,
+    /// Numbers of its services.
+    pub services: Arc<ServiceNumbers>,
+}
+
 /// Everything of one node's dataplane that changes.
 pub struct Node {
     pub(crate) netns: Netns,
@@ -41,8 +51,8 @@ pub struct Node {
     pub(crate) devices: Devices,
     pub(crate) programs: Programs,
     pub(crate) maps: Maps,
-    pub(crate) desired: Option<Arc<DesiredState>>,
-    pub(crate) services: watch::Sender<Arc<ServiceNumbers>>,
+    /// What was applied last, also for those who only look and do not wait for a change to end.
+    pub(crate) applied: watch::Sender<Applied>,
     /// Attached programs; also known where devices are not.
     pub(crate) attached: BTreeSet<Attachment>,
     /// What is known of the devices; none after an error, and before the first look.
@@ -51,15 +61,15 @@ pub struct Node {
     pub(crate) tables: Option<(Tables, Slices)>,
     /// What is known of uplinks and numbers; likewise.
     pub(crate) facts: Option<Facts>,
-    pub(crate) healed: u64,
+    pub(crate) healed: Arc<AtomicU64>,
 }
 
 impl Node {
     /// Makes everything as `state` says.
     pub async fn apply(&mut self, state: DesiredState) -> Result<Report, ApplyErrors> {
         crate::check::check(&state)?;
-        self.services.send_replace(Arc::new(ServiceNumbers::of(&state)));
-        self.desired = Some(Arc::new(state));
+        let services = Arc::new(ServiceNumbers::of(&state));
+        self.applied.send_replace(Applied { state: Some(Arc::new(state)), services });
         self.reconcile().await
     }
 
@@ -72,7 +82,7 @@ impl Node {
         let mut report = self.reconcile().await?;
         if was_known {
             report.healed = (report.devices.len() + report.tables.len()).try_into().unwrap_or(u64::MAX);
-            self.healed += report.healed;
+            self.healed.fetch_add(report.healed, Ordering::Relaxed);
         }
         ApplyErrors::check(report, errors.into_iter().map(DataplaneError::from).collect())
     }
@@ -97,7 +107,7 @@ impl Node {
     }
 
     async fn reconcile(&mut self) -> Result<Report, ApplyErrors> {
-        let Some(state) = self.desired.clone() else { return Ok(Report::default()) };
+        let Some(state) = self.applied.borrow().state.clone() else { return Ok(Report::default()) };
         let mut report = Report::default();
         let mut errors = Vec::new();
         let facts = self.facts(&state).await?;
@@ -232,7 +242,7 @@ impl Node {
             let slices = Slices::with_used(SLICES_LEN, tables.slices());
             (tables, slices)
         };
-        let to = DesiredTables::new(state, facts, &self.services.borrow());
+        let to = DesiredTables::new(state, facts, &self.applied.borrow().services);
         for operation in plan::tables(&tables, &to, &mut slices, Instant::now())? {
             self.maps.apply(&operation)?;
             tables.note(&operation);
@@ -309,7 +319,7 @@ impl Node {
     /// Removes everything that the dataplane owns on this node; goes on after errors.
     pub async fn leave(&mut self) -> Vec<DataplaneError> {
         let mut errors = Vec::new();
-        self.desired = None;
+        self.applied.send_replace(Applied::default());
         match self.devices.observe(None).await {
             Ok(mut links) => {
                 // The namespace may be there without its veth.

@@ -88,7 +88,7 @@ async fn a_virtual_address_takes_the_backends_in_turn() {
     let live = world.nodes[0].dataplane().flows_now(100).unwrap();
     let through_vip = live.iter().filter(|flow| flow.path.kind == FlowKind::Vip).count();
     assert!(through_vip >= 8, "{live:?}");
-    let vips = world.nodes[0].dataplane().vips().await;
+    let vips = world.nodes[0].dataplane().vips();
     assert_eq!(vips[0].backends.len(), 2);
     assert_eq!(vips[0].backends[1].node, Some(world.nodes[1].address.into()));
 }

@@ -10,6 +10,7 @@ use tokio::task::JoinHandle;
 
 use super::{FlowEvent, FlowPath, FlowRecord};
 use crate::kernel;
+use crate::node::Applied;
 use crate::plan::ServiceNumbers;
 
 /// Records taken in one go before others get their turn.
@@ -18,13 +19,13 @@ const BATCH: usize = 256;
 /// Starts the task that hands every record to `records`. It ends when it is aborted.
 pub fn spawn_reader(
     ring: RingBuf<MapData>,
-    services: watch::Receiver<Arc<ServiceNumbers>>,
+    applied: watch::Receiver<Applied>,
     records: broadcast::Sender<FlowRecord>,
 ) -> io::Result<JoinHandle<()>> {
     let mut ring = kernel::watch_ring(ring)?;
     Ok(tokio::spawn(async move {
         while let Ok(mut ready) = ring.readable_mut().await {
-            let services = Arc::clone(&services.borrow());
+            let services = Arc::clone(&applied.borrow().services);
             let mut taken = 0;
             while taken < BATCH
                 && let Some(item) = ready.get_inner_mut().next()

@@ -44,7 +44,7 @@ impl Backend for Daemon {
     }
 
     async fn vips(&self) -> Result<Vec<Vip>, ApiError> {
-        let seen = self.dataplane()?.vips().await;
+        let seen = self.dataplane()?.vips();
         let names = Names::of(self);
         Ok(seen.into_iter().map(|vip| names.vip(vip)).collect())
     }
