@@ -9,10 +9,10 @@ use futures_util::future::join_all;
 use mesh_core::assignment::AssignmentUpdate;
 use mesh_core::id::{NodeId, SessionId, TaskId};
 use mesh_core::leader::{Actions, Event, Leader};
-use mesh_core::object::{NodeDescription, TaskStatus};
-use mesh_core::store::{Store, Transaction};
+use mesh_core::object::{Node, NodeDescription, NodeState, TaskStatus};
+use mesh_core::store::{Expect, Object, Store, Transaction, Write};
 use mesh_core::time::Timestamp;
-use mesh_raft::{Committed, Raft, Role};
+use mesh_raft::{Committed, ProposeError, Raft, Role};
 use std::sync::Arc;
 use tokio::sync::{broadcast, mpsc, watch};
 
@@ -25,6 +25,9 @@ use crate::stop::{Stop, raised};
 
 /// Inputs that wait for the leader.
 const INBOX: usize = 4096;
+
+/// How often it is tried to write down that a node has left.
+const LEAVE_TRIES: usize = 10;
 
 /// A session that was opened.
 #[derive(Debug)]
@@ -73,6 +76,13 @@ pub enum Input {
     },
     /// The daemon restarts.
     Restart {
+        /// The node.
+        node: NodeId,
+        /// The session.
+        session: SessionId,
+    },
+    /// The node leaves the cluster.
+    Leave {
         /// The node.
         node: NodeId,
         /// The session.
@@ -179,6 +189,11 @@ impl Term {
             Input::Heartbeat { node, session } => Event::Heartbeat { node, session },
             Input::Statuses { node, session, statuses } => Event::Statuses { node, session, statuses },
             Input::Restart { node, session } => Event::RestartAnnounced { node, session },
+            Input::Leave { node, session } => {
+                self.sessions.remove(&session);
+                tokio::spawn(mark_left(self.raft.clone(), node));
+                Event::SessionClosed { node, session }
+            }
         };
         self.step(event);
     }
@@ -240,6 +255,28 @@ impl Term {
                 let _ = settled.send(index.ok());
             }
         });
+    }
+}
+
+/// Writes down that a node has left, so that its tasks are replaced at once. When that fails, its silence
+/// tells the same a little later.
+async fn mark_left(raft: Raft, id: NodeId) {
+    for _ in 0..LEAVE_TRIES {
+        let Some(node) = raft.store().node(id).cloned() else { return };
+        let mut left = Node::clone(&node);
+        left.status.state = NodeState::Down;
+        "the node left the cluster".clone_into(&mut left.status.message);
+        let expect = Expect::Version(node.meta.version);
+        let object = Object::Node(Arc::new(left));
+        let transaction = Transaction { at: now(), writes: vec![Write::Put { object, expect }] };
+        match raft.propose(transaction).await {
+            Ok(_) => return,
+            Err(ProposeError::Conflict(_)) => {}
+            Err(error) => {
+                tracing::warn!(node = %id, %error, "a node left, and that was not written down");
+                return;
+            }
+        }
     }
 }
 

@@ -19,7 +19,7 @@ use crate::addresses::{local_addresses, path_mtu, uplinks};
 use crate::agent::facts::NodeFacts;
 use crate::agent::network::{Network, dns_socket, end_dns, forget_dns};
 use crate::agent::saved::SavedFile;
-use crate::agent::session::{self, SessionSettings, SessionState};
+use crate::agent::session::{self, Farewell, SessionSettings, SessionState};
 use crate::agent::worker::{self, AgentHandle};
 use crate::config::Config;
 use crate::entropy::SystemEntropy;
@@ -50,7 +50,7 @@ pub struct Member {
 struct Running {
     manager: Option<Manager>,
     session: JoinHandle<()>,
-    stop_session: watch::Sender<bool>,
+    end_session: watch::Sender<Option<Farewell>>,
     stop_agent: watch::Sender<bool>,
 }
 
@@ -115,7 +115,7 @@ impl Member {
         let raft = manager.as_ref().map(|manager| manager.raft.clone());
         let manager = manager.map(|start| start_manager(start, state, &membership, &identity)).transpose()?;
         let (agent, inbox) = worker::ways();
-        let (managers, session_state, session, stop_session) = hold_session(&membership, &identity, &agent)?;
+        let (managers, session_state, session, end_session) = hold_session(&membership, &identity, &agent)?;
         tokio::spawn(remember_managers(state.clone(), membership.clone(), managers.clone()));
         let dataplane = Dataplane::open(dataplane_config(config))
             .await
@@ -129,7 +129,7 @@ impl Member {
         let file = SavedFile::new(state.view());
         let (stop_agent, agent_stops) = watch::channel(false);
         worker::start(facts, runtime, network.clone(), file, inbox, agent_stops).await?;
-        let running = Running { manager, session, stop_session, stop_agent };
+        let running = Running { manager, session, end_session, stop_agent };
         Ok(Self {
             membership: Mutex::new(membership),
             dataplane,
@@ -171,21 +171,16 @@ impl Member {
 
     /// Ends everything of this daemon and announces that it comes back. Tasks, dataplane and names go on.
     pub async fn stop(&self) {
-        self.end(true).await;
+        self.end(Farewell::Restart).await;
     }
 
-    async fn end(&self, returns: bool) {
+    async fn end(&self, farewell: Farewell) {
         let running = self.running.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(running) = running else { return };
         // The session first: it has something to say, maybe to this very manager.
-        if returns {
-            running.stop_session.send_replace(true);
-        } else {
-            running.session.abort();
-        }
-        match running.session.await {
-            Err(error) if !error.is_cancelled() => tracing::error!(%error, "the session did not end well"),
-            _ => {}
+        running.end_session.send_replace(Some(farewell));
+        if let Err(error) = running.session.await {
+            tracing::error!(%error, "the session did not end well");
         }
         running.stop_agent.send_replace(true);
         if let Some(manager) = running.manager {
@@ -195,7 +190,7 @@ impl Member {
 
     /// Ends everything, and everything of the cluster on this node with it.
     pub async fn leave(self: Arc<Self>, config: &Config) {
-        self.end(false).await;
+        self.end(Farewell::Leave).await;
         if let Err(error) = self.network.end_names().await {
             tracing::warn!(%error, "the DNS server did not end");
         }
@@ -292,8 +287,12 @@ fn start_manager(
     })
 }
 
-type HeldSession =
-    (watch::Receiver<Vec<SocketAddr>>, watch::Receiver<SessionState>, JoinHandle<()>, watch::Sender<bool>);
+type HeldSession = (
+    watch::Receiver<Vec<SocketAddr>>,
+    watch::Receiver<SessionState>,
+    JoinHandle<()>,
+    watch::Sender<Option<Farewell>>,
+);
 
 fn hold_session(
     membership: &Membership,
@@ -309,9 +308,9 @@ fn hold_session(
     };
     let (managers, known) = watch::channel(membership.managers.clone());
     let (state, state_of) = watch::channel(SessionState::Lost { error: "no session yet".to_owned() });
-    let (stop, stops) = watch::channel(false);
-    let session = tokio::spawn(session::keep(settings, managers, state, stops));
-    Ok((known, state_of, session, stop))
+    let (end, ends) = watch::channel(None);
+    let session = tokio::spawn(session::keep(settings, managers, state, ends));
+    Ok((known, state_of, session, end))
 }
 
 /// Writes down the managers whenever they change.

@@ -10,7 +10,7 @@ mod common;
 use std::time::SystemTime;
 
 use common::{Cluster, Worker};
-use mesh_core::object::TaskState;
+use mesh_core::object::{NodeState, TaskState};
 use mesh_core::spec::Role;
 use mesh_identity::{Authority, CertificateRequest, JoinToken, NODE_CERTIFICATE_LIFE, TokenSecret};
 use meshd::error::DaemonError;
@@ -103,6 +103,26 @@ async fn a_restarted_manager_finds_its_worker_and_its_tasks() {
         .await;
     assert_eq!(failed.status.err, "task: non-zero exit (3)");
     assert_eq!(worker.runtime.log(before[1]), ["prepare", "start"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_leaves_is_down_at_once_and_one_that_restarts_is_not() {
+    let cluster = Cluster::start().await;
+    let worker = Worker::join(&cluster).await;
+    let id = worker.node();
+    worker.served().await;
+    let state = |store: &mesh_core::store::Store| store.node(id).map(|node| node.status.state);
+    cluster.wait("a ready node", |store| (state(store) == Some(NodeState::Ready)).then_some(())).await;
+    let worker = worker.restart().await;
+    worker.served().await;
+    assert_eq!(state(&cluster.raft().store()), Some(NodeState::Ready));
+    worker.leave().await;
+    let left = cluster
+        .wait("a node that is down", |store| {
+            store.node(id).filter(|node| node.status.state == NodeState::Down).cloned()
+        })
+        .await;
+    assert_eq!(left.status.message, "the node left the cluster");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

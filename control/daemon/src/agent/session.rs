@@ -18,10 +18,9 @@ use crate::describe::describe;
 use crate::error::chain;
 use crate::rpc::proto::dispatcher_client::DispatcherClient;
 use crate::rpc::proto::{
-    AgentMessage, Heartbeat, Hello, ManagerMessage, RestartAnnounced, agent_message, manager_message,
+    AgentMessage, Heartbeat, Hello, Leave, ManagerMessage, RestartAnnounced, agent_message, manager_message,
 };
 use crate::rpc::{MESSAGE_MAX, client, envelope};
-use crate::stop::{Stop, raised};
 
 /// Waits before a session is opened again: the first, and the longest.
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(500));
@@ -34,6 +33,23 @@ const SILENCE: u32 = 3;
 
 /// How long a manager may take to answer the first message, or to hear the last.
 const PATIENCE: Duration = Duration::from_secs(3);
+
+/// What is said at the end of a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Farewell {
+    /// The daemon comes back; its tasks run on.
+    Restart,
+    /// The node leaves the cluster.
+    Leave,
+}
+
+/// Tells a session to end, and what to say.
+pub type End = watch::Receiver<Option<Farewell>>;
+
+/// Resolves when the session is to end; with nobody there to say so, it ends as for a restart.
+async fn farewell(end: &mut End) -> Farewell {
+    end.wait_for(Option::is_some).await.ok().and_then(|told| *told).unwrap_or(Farewell::Restart)
+}
 
 /// How the node stands with its managers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,12 +97,12 @@ enum SessionError {
     NoAgent,
 }
 
-/// Keeps a session with one of `managers` until `stop` says so; then announces a restart and ends.
+/// Keeps a session with one of `managers` until `end` says so; then takes its leave.
 pub async fn keep(
     settings: SessionSettings,
     managers: watch::Sender<Vec<SocketAddr>>,
     state: watch::Sender<SessionState>,
-    mut stop: Stop,
+    mut end: End,
 ) {
     let mut wait = BACK_OFF.0;
     let mut turn = 0;
@@ -97,7 +113,7 @@ pub async fn keep(
             settings: &settings,
             managers: &managers,
             state: &state,
-            stop: stop.clone(),
+            end: end.clone(),
             version: None,
             heartbeat: ClusterSettings::default().heartbeat,
         };
@@ -113,7 +129,7 @@ pub async fn keep(
         }
         turn += 1;
         tokio::select! {
-            () = raised(&mut stop) => return,
+            _ = farewell(&mut end) => return,
             () = tokio::time::sleep(wait) => {}
         }
         wait = (wait * 2).min(BACK_OFF.1);
@@ -124,7 +140,7 @@ struct Session<'a> {
     settings: &'a SessionSettings,
     managers: &'a watch::Sender<Vec<SocketAddr>>,
     state: &'a watch::Sender<SessionState>,
-    stop: Stop,
+    end: End,
     /// Version of the assignments; `None` before the first full set.
     version: Option<u64>,
     heartbeat: Duration,
@@ -133,9 +149,9 @@ struct Session<'a> {
 impl Session<'_> {
     /// Runs one session; `Ok` when it was told to stop.
     async fn run(&mut self, manager: SocketAddr) -> Result<(), SessionError> {
-        let mut stop = self.stop.clone();
+        let mut end = self.end.clone();
         let (to, mut from) = tokio::select! {
-            () = raised(&mut stop) => return Ok(()),
+            _ = farewell(&mut end) => return Ok(()),
             opened = self.open(manager) => opened?,
         };
         self.settings.outbox.all_unsent();
@@ -144,7 +160,7 @@ impl Session<'_> {
         let (mut number, mut heard) = (0, Instant::now());
         loop {
             tokio::select! {
-                () = raised(&mut stop) => return announce(to, from).await,
+                farewell = farewell(&mut end) => return part(farewell, to, from).await,
                 message = from.message() => {
                     heard = Instant::now();
                     let before = self.heartbeat;
@@ -255,16 +271,21 @@ async fn send(to: &mpsc::Sender<AgentMessage>, kind: agent_message::Kind) -> Res
     to.send(AgentMessage { kind: Some(kind) }).await.map_err(closed)
 }
 
-/// Says that this daemon means to come back, and waits until that was heard.
-async fn announce(
+/// Says why this session ends, and waits until that was heard.
+async fn part(
+    farewell: Farewell,
     to: mpsc::Sender<AgentMessage>,
     mut from: Streaming<ManagerMessage>,
 ) -> Result<(), SessionError> {
-    send(&to, agent_message::Kind::Restart(RestartAnnounced {})).await?;
+    let word = match farewell {
+        Farewell::Restart => agent_message::Kind::Restart(RestartAnnounced {}),
+        Farewell::Leave => agent_message::Kind::Leave(Leave {}),
+    };
+    send(&to, word).await?;
     drop(to);
     let ended = async { while let Ok(Some(_)) = from.message().await {} };
     if timeout(PATIENCE, ended).await.is_err() {
-        tracing::warn!("the manager did not hear that this node restarts");
+        tracing::warn!(?farewell, "the manager did not hear why this session ends");
     }
     Ok(())
 }

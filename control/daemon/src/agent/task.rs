@@ -20,15 +20,14 @@ pub enum Wanted {
     Running,
     /// Stopped.
     Stopped,
-    /// Stopped and forgotten.
+    /// Stopped and forgotten: the managers tell of it no longer, so nobody waits for its last status.
     Gone,
 }
 
 impl Wanted {
-    /// What a desired state means.
+    /// What a desired state means. A task to be removed is kept until the managers have heard its end.
     pub fn of(desired: TaskState) -> Self {
         match desired {
-            TaskState::Remove => Self::Gone,
             state if state > TaskState::Running && state != TaskState::Complete => Self::Stopped,
             state if state >= TaskState::Starting => Self::Running,
             _ => Self::Ready,

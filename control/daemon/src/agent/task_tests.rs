@@ -113,7 +113,7 @@ fn what_a_desired_state_means() {
         (TaskState::Running, Wanted::Running),
         (TaskState::Complete, Wanted::Running),
         (TaskState::Shutdown, Wanted::Stopped),
-        (TaskState::Remove, Wanted::Gone),
+        (TaskState::Remove, Wanted::Stopped),
     ] {
         assert_eq!(Wanted::of(desired), wanted, "{desired:?}");
     }

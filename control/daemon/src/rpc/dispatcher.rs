@@ -101,6 +101,7 @@ async fn listen(
                 }
             },
             agent_message::Kind::Restart(_) => Input::Restart { node, session },
+            agent_message::Kind::Leave(_) => Input::Leave { node, session },
             agent_message::Kind::Hello(_) => break,
         };
         if give(&leader, input).await.is_err() {

@@ -20,7 +20,7 @@ use mesh_raft::{Raft, RaftConfig};
 use meshd::addresses::Addresses;
 use meshd::agent::facts::NodeFacts;
 use meshd::agent::saved::SavedFile;
-use meshd::agent::session::{self, SessionSettings, SessionState};
+use meshd::agent::session::{self, Farewell, SessionSettings, SessionState};
 use meshd::agent::worker::{self, now};
 use meshd::entropy::SystemEntropy;
 use meshd::joining::{Admission, Application};
@@ -212,6 +212,7 @@ pub struct Worker {
     admission: Admission,
     dir: TempDir,
     stop: watch::Sender<bool>,
+    end: watch::Sender<Option<Farewell>>,
     session: JoinHandle<()>,
     state: watch::Receiver<SessionState>,
 }
@@ -238,7 +239,7 @@ impl Worker {
             upstreams: Vec::new(),
         };
         let file = SavedFile::new(dir.path().join("view"));
-        worker::start(facts, runtime.clone(), network.clone(), file, inbox, stopping.clone()).await.unwrap();
+        worker::start(facts, runtime.clone(), network.clone(), file, inbox, stopping).await.unwrap();
         let settings = SessionSettings {
             tls: Arc::new(admission.identity.client_config().unwrap()),
             advertise_addr: admission.membership.advertise_addr,
@@ -248,16 +249,25 @@ impl Worker {
         };
         let (managers, _) = watch::channel(admission.membership.managers.clone());
         let (told, state) = watch::channel(SessionState::Lost { error: String::new() });
-        let session = tokio::spawn(session::keep(settings, managers, told, stopping));
-        Self { runtime, network, admission, dir, stop, session, state }
+        let (end, ends) = watch::channel(None);
+        let session = tokio::spawn(session::keep(settings, managers, told, ends));
+        Self { runtime, network, admission, dir, stop, end, session, state }
     }
 
     /// As after a SIGTERM and a start: the tasks were there all the time.
     pub async fn restart(self) -> Self {
-        let Self { runtime, admission, dir, stop, session, .. } = self;
-        stop.send_replace(true);
+        let Self { runtime, admission, dir, stop, end, session, .. } = self;
+        end.send_replace(Some(Farewell::Restart));
         session.await.unwrap();
+        stop.send_replace(true);
         Self::start(admission, dir, runtime).await
+    }
+
+    /// Ends the session as a node that leaves does.
+    pub async fn leave(self) {
+        self.end.send_replace(Some(Farewell::Leave));
+        self.session.await.unwrap();
+        self.stop.send_replace(true);
     }
 
     pub fn node(&self) -> NodeId {
