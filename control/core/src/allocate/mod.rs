@@ -13,4 +13,4 @@ pub(crate) use address::{next_address, vips};
 pub(crate) use port::published_ports;
 pub(crate) use stage::Allocator;
 pub(crate) use subnet::{choose_subnet, next_vni, overlap};
-use task::{NoAddress, task_endpoints};
+use task::{NoAddress, task_endpoints, task_networks};

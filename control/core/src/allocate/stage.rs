@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{NoAddress, task_endpoints};
+use super::{NoAddress, task_endpoints, task_networks};
 use crate::id::{NetworkId, TaskId};
 use crate::leader::draft::{Draft, managed};
 use crate::object::{Task, TaskState};
@@ -38,8 +38,13 @@ impl Allocator {
                     self.fresh.append(&mut self.stuck);
                 }
             }
-            Change::Service(_) | Change::Network(_) => self.fresh.append(&mut self.stuck),
-            Change::Cluster(_) | Change::Node(_) => {}
+            Change::Service(Delta { old: Some(old), new }) => {
+                if new.as_ref().is_none_or(|new| new.endpoint != old.endpoint) {
+                    self.fresh.append(&mut self.stuck);
+                }
+            }
+            Change::Network(_) => self.fresh.append(&mut self.stuck),
+            Change::Cluster(_) | Change::Node(_) | Change::Service(_) => {}
         }
     }
 
@@ -60,10 +65,9 @@ impl Allocator {
             let Some(task) = draft.store().task(id).filter(|task| needs_addresses(task)).cloned() else {
                 continue;
             };
-            // Nobody gives up an address while this runs, so a network is looked through once.
-            if task.spec.networks.iter().any(|attachment| full.contains(&attachment.network))
-                && !task.status.err.is_empty()
-            {
+            // Nobody gives up an address while this runs, so a full network is looked through once.
+            let known = !task.status.err.is_empty() && !full.is_empty();
+            if known && task_networks(draft.store(), &task).iter().any(|network| full.contains(network)) {
                 self.stuck.insert(id);
                 continue;
             }

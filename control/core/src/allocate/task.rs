@@ -31,18 +31,22 @@ pub(crate) enum NoAddress {
 /// Addresses and endpoint ids for a task, all or none: ingress first when its service publishes a port
 /// through it, then the networks of its spec in their order.
 pub(crate) fn task_endpoints(store: &Store, task: &Task) -> Result<Vec<TaskEndpoint>, NoAddress> {
-    let publishes = store.service(task.service).is_some_and(|service| service.publishes_ingress());
-    let ingress = store.ingress_network().filter(|_| publishes).map(|network| network.id);
-    let joined = task.spec.networks.iter().map(|attachment| attachment.network);
     let mut id = store.next_endpoint();
     let mut endpoints = Vec::new();
-    for network in ingress.into_iter().chain(joined) {
+    for network in task_networks(store, task) {
         let network = store.network(network).ok_or(NoAddress::Missing)?;
         let address = next_address(store, network).ok_or_else(|| full(network))?;
         endpoints.push(TaskEndpoint { id, network: network.id, address });
         id = EndpointId(id.0.checked_add(1).ok_or(NoAddress::Numbers)?);
     }
     Ok(endpoints)
+}
+
+/// The networks that a task joins, in order.
+pub(crate) fn task_networks(store: &Store, task: &Task) -> Vec<NetworkId> {
+    let publishes = store.service(task.service).is_some_and(|service| service.publishes_ingress());
+    let ingress = store.ingress_network().filter(|_| publishes).map(|network| network.id);
+    ingress.into_iter().chain(task.spec.networks.iter().map(|attachment| attachment.network)).collect()
 }
 
 fn full(network: &Network) -> NoAddress {

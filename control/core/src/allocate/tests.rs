@@ -386,3 +386,24 @@ proptest! {
         prop_assert_eq!(super::subnet::first_clear_cut(&[pool.into()], prefix_len, taken.clone()), naive);
     }
 }
+
+#[test]
+fn a_full_ingress_network_is_said_on_the_task_and_heals() {
+    let mut init = init_request();
+    (init.spec.default_address_pool, init.spec.subnet_prefix_len) =
+        (vec!["10.0.0.0/29".parse().unwrap()], 29);
+    let mut cluster = VirtualCluster::with(init, 1, 1);
+    let mut spec = service_spec("web", 8);
+    spec.endpoint.ports = vec![dynamic(80, PublishMode::Ingress)];
+    let web = cluster.create_service(spec).unwrap();
+    cluster.run_for(SOON);
+    assert_eq!(cluster.running(web), 5, "six hosts, less the gateway");
+    for task in cluster.live(web).iter().filter(|task| task.status.state == TaskState::New) {
+        assert_eq!(task.status.err, "no available addresses on network ingress (10.0.0.0/29)");
+    }
+    let plain = cluster.create_service(service_spec("plain", 2)).unwrap();
+    cluster.run_for(SOON);
+    assert_eq!(cluster.running(plain), 2);
+    scale(&mut cluster, web, 5);
+    assert_eq!(cluster.running(web), 5);
+}

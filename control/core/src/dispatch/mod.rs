@@ -161,8 +161,7 @@ impl Dispatcher {
         }
     }
 
-    /// Tells the nodes that were in the network and still are. Those that just came or left are told of
-    /// the network as a whole.
+    /// Tells the nodes that are in the network. Those that have just come are told of it whole afterwards.
     fn to_network(
         &self,
         entry: Entry<'_>,
@@ -170,11 +169,8 @@ impl Dispatcher {
         network: NetworkId,
         tell: impl Fn(&mut AssignmentChanges),
     ) {
-        for node in self.sessions.keys() {
-            let came = entry.turns.get(node).is_some_and(|turn| turn.gained.contains(&network));
-            if !came && self.sees(entry.after, *node, network) {
-                tell(news.entry(*node).or_default());
-            }
+        for node in self.sessions.keys().filter(|node| self.sees(entry.after, **node, network)) {
+            tell(news.entry(*node).or_default());
         }
     }
 

@@ -355,3 +355,19 @@ proptest! {
         prop_assert_eq!(counts.iter().sum::<usize>(), replicas as usize);
     }
 }
+
+#[test]
+fn tasks_that_are_on_their_way_out_do_not_count() {
+    let mut cluster = VirtualCluster::new(2, 1);
+    cluster.behave(Behaviour { stop: Duration::from_mins(1), ..Behaviour::default() });
+    let on = |spec: &mut ServiceSpec, node: &str| {
+        spec.task.placement.constraints = vec![format!("node.hostname=={node}").parse().unwrap()];
+    };
+    let leaving = create(&mut cluster, "leaving", 5, |spec| on(spec, "n1"));
+    create(&mut cluster, "staying", 2, |spec| on(spec, "n2"));
+    cluster.remove_service(leaving).unwrap();
+    cluster.run_for(SOON);
+    assert_eq!(cluster.store.node_tasks(node(1)).count(), 5, "they take their time");
+    let service = create(&mut cluster, "web", 1, |_| {});
+    assert_eq!(placed(&cluster, service), [(1, 1)].into());
+}

@@ -150,3 +150,19 @@ fn the_history_of_a_global_service_is_kept_by_node() {
     let on = |number| cluster.store.node_tasks(node(number)).count();
     assert_eq!((on(1), on(2)), (5, 1));
 }
+
+#[test]
+fn a_node_that_returns_gets_its_global_task_whatever_the_policy() {
+    for condition in [RestartCondition::None, RestartCondition::OnFailure] {
+        let mut cluster = VirtualCluster::new(2, 5);
+        let mut spec = service_spec("agent", 0);
+        (spec.mode, spec.task.restart.condition) = (ServiceMode::Global, condition);
+        let service = cluster.create_service(spec).unwrap();
+        converge(&mut cluster, service, 2);
+        cluster.update_node(node(2), |spec| spec.availability = Availability::Drain).unwrap();
+        cluster.run_for(SOON);
+        assert_eq!(cluster.running(service), 1);
+        cluster.update_node(node(2), |spec| spec.availability = Availability::Active).unwrap();
+        converge(&mut cluster, service, 2);
+    }
+}
