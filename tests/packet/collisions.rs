@@ -7,7 +7,7 @@ use mesh_abi::tunnel::{INGRESS_VNI, reply_mac, request_mac};
 use mesh_abi::{Be16, map};
 
 use crate::packet::{ACK, RST, SYN, mac, syn, tcp, udp};
-use crate::world::{ANN_IF, BLUE, BOB, BOB_IF, NODE, PEER, PEER2, UPLINK, World, ip, key, tuple};
+use crate::world::{ANN_IF, BLUE, BOB, BOB_IF, FLOWS_ROOM, NODE, PEER, PEER2, UPLINK, World, ip, key, tuple};
 
 const TCP: u8 = 6;
 const ANN_PORT: &str = "10.0.1.10:40000";
@@ -116,6 +116,43 @@ fn same_request_over_another_node_is_another_flow() {
         world.tunnel(INGRESS_VNI, node, &sent).bytes_to(BOB_IF);
     }
     assert_eq!(world.flows(), (4, 0));
+}
+
+#[test]
+fn connection_lives_without_room_among_the_established() {
+    let mut world = World::new();
+    world.vip(&[BOB]);
+    world.task(ANN_IF, &syn(ANN_PORT, VIP_PORT)).reaches_task(BOB_IF, syn(ANN_PORT, BOB_PORT));
+    let answer = tcp(BOB_PORT, ANN_PORT, SYN | ACK);
+    world.task(BOB_IF, &answer).reaches_task(ANN_IF, tcp(VIP_PORT, ANN_PORT, SYN | ACK));
+    let mut other = tuple("10.0.1.99:80", "10.0.1.98:0");
+    // Room for one entry is not enough for two.
+    for port in 1..u16::try_from(FLOWS_ROOM).unwrap() {
+        other.dport = Be16::new(port);
+        world.put(map::FLOWS, FlowKey::new(BLUE, other, TCP), Flow::default());
+    }
+    let next = tcp(ANN_PORT, VIP_PORT, ACK);
+    for _ in 0..2 {
+        world.task(ANN_IF, &next).reaches_task(BOB_IF, tcp(ANN_PORT, BOB_PORT, ACK));
+        let answer = tcp(BOB_PORT, ANN_PORT, ACK);
+        world.task(BOB_IF, &answer).reaches_task(ANN_IF, tcp(VIP_PORT, ANN_PORT, ACK));
+    }
+    assert_eq!(world.flows(), (2, FLOWS_ROOM as usize - 1));
+}
+
+#[test]
+fn full_buffer_loses_records_and_counts_them() {
+    let mut world = World::new();
+    world.vip(&[BOB]);
+    // A record takes 64 bytes with its header, the buffer has 256 KiB.
+    let room = 262_144 / 64;
+    for flow in 0..room + 10 {
+        let from = format!("10.0.1.10:{}", 1_000 + flow);
+        world.task(ANN_IF, &udp(&from, VIP_PORT)).reaches_task(BOB_IF, udp(&from, BOB_PORT));
+    }
+    let lost = room + 10 - u64::try_from(world.records().len()).unwrap();
+    assert!((10..20).contains(&lost), "{lost} lost");
+    world.counted(Path::RecordLost, lost);
 }
 
 #[test]

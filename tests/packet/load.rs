@@ -1,9 +1,12 @@
 //! The verifier takes every program, and nothing in the object is unknown to the ABI.
 
 use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
 
 use aya::Ebpf;
 use aya::programs::SchedClassifier;
+use mesh_abi::drop::DropReason;
 use mesh_abi::{map, program};
 
 use crate::world::object;
@@ -21,6 +24,21 @@ fn verifier_takes_every_program() {
         println!("{name}: {verified} instructions verified");
         assert!(verified < VERIFIED_LIMIT, "{name} takes {verified}");
     }
+}
+
+#[test]
+fn every_drop_reason_has_a_fixture() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("packet");
+    let fixtures: String = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| fs::read_to_string(entry.unwrap().path()).unwrap())
+        .collect();
+    let expected = |reason: &&DropReason| {
+        let name = format!("DropReason::{reason:?}");
+        fixtures.match_indices(&name).any(|(at, _)| fixtures[at + name.len()..].starts_with([')', ',']))
+    };
+    let missed: Vec<_> = DropReason::ALL.iter().filter(|reason| !expected(reason)).collect();
+    assert_eq!(missed, Vec::<&DropReason>::new(), "reasons that no fixture reaches");
 }
 
 #[test]

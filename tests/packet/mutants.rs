@@ -148,7 +148,8 @@ struct Tally {
 
 /// Runs this test binary's fixtures with another object.
 fn run_fixtures(object: &Path) -> Tally {
-    let output = Command::new(std::env::current_exe().unwrap())
+    // The running file itself, even when a build has replaced it by name.
+    let output = Command::new("/proc/self/exe")
         .args(["--skip", "mutants::", "--color", "never"])
         .env("MESH_EBPF_OBJECT", object)
         .env("RUST_BACKTRACE", "0")

@@ -49,6 +49,9 @@ pub const UPLINK: u32 = 6;
 pub const VXLAN: u32 = 7;
 pub const UPLINK_MAC: [u8; 6] = [2, 0, 0, 0, 0, 6];
 
+/// Entries that the map of established flows has room for.
+pub const FLOWS_ROOM: u32 = 5_000;
+
 pub fn ip(text: &str) -> Be32 {
     text.parse::<Ipv4Addr>().unwrap().into()
 }
@@ -73,7 +76,7 @@ pub fn object() -> Vec<u8> {
 fn load() -> Loaded {
     let netns = Netns::anonymous().unwrap();
     netns.run(make_interfaces).unwrap();
-    let mut ebpf = EbpfLoader::new().load(&object()).unwrap();
+    let mut ebpf = EbpfLoader::new().map_max_entries(map::FLOWS, FLOWS_ROOM).load(&object()).unwrap();
     for name in program::ALL {
         let program: &mut SchedClassifier = ebpf.program_mut(name).unwrap().try_into().unwrap();
         program.load().unwrap();

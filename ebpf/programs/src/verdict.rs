@@ -78,7 +78,7 @@ pub struct Refusal {
     pub answer: Answer,
     /// The ICMP code, or the size that fits.
     pub value: u32,
-    unused: u32,
+    _unset: u32,
 }
 
 /// What the sender of a refused packet is told.
@@ -98,7 +98,7 @@ pub enum Answer {
 impl Refusal {
     #[inline(always)]
     const fn new(reason: DropReason, answer: Answer, value: u32) -> Self {
-        Self { reason, answer, value, unused: 0 }
+        Self { reason, answer, value, _unset: 0 }
     }
 
     /// The sender gets RST, or ICMP port unreachable.
@@ -163,13 +163,16 @@ pub fn count_drop(reason: DropReason) {
 #[inline(always)]
 pub fn finish(skb: Skb, verdict: Verdict) -> i32 {
     let Verdict { way, ifindex, vni, node } = verdict;
+    if way == Way::Pass {
+        // The host's own packets are not written to.
+        return TC_ACT_OK;
+    }
     skb.leave([way as u32, ifindex, vni, node.get()]);
     // SAFETY: plain helper calls. The kernel drops what cannot be delivered; without parameters
     // `redirect_neigh` looks the next hop up.
     let action = unsafe {
         match way {
-            Way::Pass => return TC_ACT_OK,
-            Way::Drop => return TC_ACT_SHOT,
+            Way::Pass | Way::Drop => return TC_ACT_SHOT,
             Way::Task => {
                 skb.claim();
                 bpf_redirect_peer(ifindex, 0)
