@@ -117,6 +117,7 @@ impl Raft {
         transaction: Transaction,
         deadline: Duration,
     ) -> Result<Arc<Committed>, ProposeError> {
+        self.alive().map_err(ProposeError::ReadOnly)?;
         let number = self.shared.proposals.fetch_add(1, Ordering::Relaxed);
         let id = ProposalId(u128::from(self.shared.origin) << 64 | u128::from(number));
         let entry = envelope::encode(id, &transaction)?;
@@ -137,6 +138,7 @@ impl Raft {
     /// The store, at least as new as whatever any manager acknowledged before the call. Works on followers
     /// too.
     pub async fn read(&self) -> Result<Store, ReadError> {
+        self.alive().map_err(ReadError::Alarm)?;
         let after = self.shared.read_deadline;
         let (reply, answer) = oneshot::channel();
         self.shared.commands.try_send(Command::Read { reply }).map_err(|error| match error {
@@ -203,6 +205,11 @@ impl Raft {
         let _ = ended.await;
         // Whoever calls this second waits for the first.
         let _ = role.wait_for(|state| state.role == Role::Stopped).await;
+    }
+
+    /// Whoever has seen that the thread has stopped gets no unknown outcome from it.
+    fn alive(&self) -> Result<(), Alarm> {
+        if self.shared.role.borrow().role == Role::Stopped { Err(self.stopped()) } else { Ok(()) }
     }
 
     fn stopped(&self) -> Alarm {

@@ -115,15 +115,27 @@ impl<D: Disk> Worker<D> {
             Err(panic) => format!("internal error: {}", panic_text(panic.as_ref())),
         };
         tracing::info!(reason, "raft stopped");
-        let alarm = Some(Alarm::Stopped { reason });
+        let alarm = Alarm::Stopped { reason };
         // The file is closed before anybody hears that the thread has ended.
         let Self { surface, driver, disk, .. } = self;
         drop((driver, disk));
         surface.published.role.send_modify(|state| {
             state.role = Role::Stopped;
             state.leader = None;
-            state.alarm = alarm;
+            state.alarm = Some(alarm.clone());
         });
+        // What was not taken is known not to have happened.
+        for command in commands.try_iter() {
+            match command {
+                Command::Propose { reply, .. } => {
+                    let _ = reply.send(Err(ProposeError::ReadOnly(alarm.clone())));
+                }
+                Command::Read { reply } => {
+                    let _ = reply.send(Err(ReadError::Alarm(alarm.clone())));
+                }
+                _ => {}
+            }
+        }
     }
 
     fn work(&mut self, commands: &Receiver<Command>) -> Result<(), FlushError> {
