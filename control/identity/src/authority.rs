@@ -14,13 +14,13 @@ use crate::certificate::{RootCertificate, organizational_unit};
 use crate::error::IdentityError;
 
 /// How long a root lives: 20 years.
-const ROOT_LIFE: Duration = Duration::from_secs(20 * 365 * 86_400);
+const ROOT_LIFE: Duration = Duration::from_hours(20 * 365 * 24);
 
 /// How long a node's certificate lives: 90 days.
-pub const NODE_CERTIFICATE_LIFE: Duration = Duration::from_secs(90 * 86_400);
+pub const NODE_CERTIFICATE_LIFE: Duration = Duration::from_hours(90 * 24);
 
 /// Clocks differ: certificates begin this much before they are made.
-const BACKDATE: Duration = Duration::from_secs(3600);
+const BACKDATE: Duration = Duration::from_hours(1);
 
 /// A cluster's root with its key.
 pub struct Authority {

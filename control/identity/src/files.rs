@@ -68,6 +68,7 @@ impl IdentityDir {
     pub fn load_node(&self) -> Result<NodeIdentity, IdentityError> {
         let root = self.load_root()?;
         let (certificate, key) = (self.read(NODE)?, self.read(NODE_KEY)?);
+        crate::tls::read_key(&key).map_err(|error| self.corrupt(NODE_KEY, error))?;
         NodeIdentity::new(root, certificate, key).map_err(|error| self.corrupt(NODE, error))
     }
 
@@ -143,7 +144,7 @@ mod tests {
             let files = saved(dir.path());
             fs::write(files.path.join(name), "-----BEGIN CERTIFICATE-----\nAAAA\n").unwrap();
             let error = files.load_node().unwrap_err().to_string();
-            assert!(error.contains("identity/") && error.contains("corrupt"), "{name}: {error}");
+            assert!(error.contains(&format!("identity/{name} is corrupt")), "{error}");
         }
     }
 }

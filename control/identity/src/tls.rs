@@ -127,13 +127,17 @@ impl NodeIdentity {
     }
 
     fn key(&self) -> Result<PrivateKeyDer<'static>, IdentityError> {
-        PrivateKeyDer::from_pem_slice(self.key_pem.as_bytes())
-            .map_err(IdentityError::certificate("reading the node's key"))
+        read_key(&self.key_pem)
     }
 
     fn roots(&self) -> Result<RootCertStore, IdentityError> {
         trusting(self.root.der())
     }
+}
+
+pub(crate) fn read_key(pem: &str) -> Result<PrivateKeyDer<'static>, IdentityError> {
+    PrivateKeyDer::from_pem_slice(pem.as_bytes())
+        .map_err(IdentityError::certificate("reading the node's key"))
 }
 
 fn trusting(root: &CertificateDer<'static>) -> Result<RootCertStore, IdentityError> {

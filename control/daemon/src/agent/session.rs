@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mesh_core::assignment::{AssignmentUpdate, ClusterSettings};
+use mesh_core::object::NodeDescription;
 use rustls::ClientConfig;
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, interval_at, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
@@ -27,6 +28,9 @@ const BACK_OFF: (Duration, Duration) = (Duration::from_millis(20), Duration::fro
 
 /// Statuses that come within this travel together.
 const BATCH: Duration = Duration::from_millis(5);
+
+/// The node looks at itself this often: processes begin to listen, routes come and go.
+const LOOK: Duration = Duration::from_secs(5);
 
 /// A manager silent for this many heartbeats is given up.
 const SILENCE: u32 = 3;
@@ -115,6 +119,7 @@ pub async fn keep(
             state: &state,
             end: end.clone(),
             version: None,
+            described: NodeDescription::default(),
             heartbeat: ClusterSettings::default().heartbeat,
         };
         match session.run(manager).await {
@@ -143,6 +148,8 @@ struct Session<'a> {
     end: End,
     /// Version of the assignments; `None` before the first full set.
     version: Option<u64>,
+    /// What was told of the node.
+    described: NodeDescription,
     heartbeat: Duration,
 }
 
@@ -157,6 +164,7 @@ impl Session<'_> {
         self.settings.outbox.all_unsent();
         let mut beat = interval(self.heartbeat);
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut look = interval_at(Instant::now() + LOOK, LOOK);
         let (mut number, mut heard) = (0, Instant::now());
         loop {
             tokio::select! {
@@ -174,6 +182,7 @@ impl Session<'_> {
                     tokio::time::sleep(BATCH).await;
                     self.report(&to).await?;
                 }
+                _ = look.tick() => self.describe_again(&to).await?,
                 _ = beat.tick() => {
                     if heard.elapsed() > self.heartbeat * SILENCE {
                         return Err(SessionError::Silent);
@@ -186,7 +195,7 @@ impl Session<'_> {
     }
 
     async fn open(
-        &self,
+        &mut self,
         manager: SocketAddr,
     ) -> Result<(mpsc::Sender<AgentMessage>, Streaming<ManagerMessage>), SessionError> {
         let tls = Arc::clone(&self.settings.tls);
@@ -196,16 +205,29 @@ impl Session<'_> {
         let mut client = DispatcherClient::new(channel)
             .max_decoding_message_size(MESSAGE_MAX)
             .max_encoding_message_size(MESSAGE_MAX);
-        let description = tokio::task::spawn_blocking(describe).await.unwrap_or_default();
-        let hello = Hello {
-            description: Some(envelope::seal("the node's description", &description)?),
-            advertise_addr: self.settings.advertise_addr.to_string(),
-            data_path_addr: self.settings.data_path_addr.to_string(),
-        };
+        self.described = look_around().await;
         let (to, queue) = mpsc::channel(16);
-        send(&to, agent_message::Kind::Hello(hello)).await?;
+        send(&to, self.hello()?).await?;
         let answered = timeout(PATIENCE, client.session(ReceiverStream::new(queue))).await;
         Ok((to, answered.map_err(|_| SessionError::Silent)??.into_inner()))
+    }
+
+    fn hello(&self) -> Result<agent_message::Kind, SessionError> {
+        Ok(agent_message::Kind::Hello(Hello {
+            description: Some(envelope::seal("the node's description", &self.described)?),
+            advertise_addr: self.settings.advertise_addr.to_string(),
+            data_path_addr: self.settings.data_path_addr.to_string(),
+        }))
+    }
+
+    /// Tells of the node again when it is not as it was told.
+    async fn describe_again(&mut self, to: &mpsc::Sender<AgentMessage>) -> Result<(), SessionError> {
+        let now = look_around().await;
+        if now == self.described {
+            return Ok(());
+        }
+        self.described = now;
+        send(to, self.hello()?).await
     }
 
     fn hear(&mut self, message: Option<ManagerMessage>) -> Result<(), SessionError> {
@@ -259,6 +281,10 @@ impl Session<'_> {
         let sealed = envelope::seal("task statuses", &statuses)?;
         send(to, agent_message::Kind::Statuses(sealed)).await
     }
+}
+
+async fn look_around() -> NodeDescription {
+    tokio::task::spawn_blocking(describe).await.unwrap_or_default()
 }
 
 /// A heartbeat interval that can be waited for.

@@ -85,31 +85,47 @@ async fn listen(
     outbound: Outbound,
 ) {
     while let Some(kind) = next(&mut inbound, &leader, &outbound).await {
-        let input = match kind {
-            agent_message::Kind::Heartbeat(Heartbeat { number }) => {
-                let kind = Some(manager_message::Kind::Heartbeat(Heartbeat { number }));
-                // An agent whose queue is full hears other things from the manager meanwhile.
-                let _ = outbound.try_send(Ok(ManagerMessage { kind }));
-                Input::Heartbeat { node, session }
-            }
-            agent_message::Kind::Statuses(sealed) => match envelope::open("task statuses", Some(&sealed)) {
-                Ok(statuses) => Input::Statuses { node, session, statuses },
-                Err(error) => {
-                    tracing::warn!(%node, %error, "a node's session is ended");
-                    let _ = outbound.try_send(Err(error.into()));
-                    break;
+        match understand(node, session, kind, &outbound) {
+            Ok(input) => {
+                if give(&leader, input).await.is_err() {
+                    return;
                 }
-            },
-            agent_message::Kind::Restart(_) => Input::Restart { node, session },
-            agent_message::Kind::Leave(_) => Input::Leave { node, session },
-            agent_message::Kind::Hello(_) => break,
-        };
-        if give(&leader, input).await.is_err() {
-            return;
+            }
+            Err(status) => {
+                tracing::warn!(%node, error = status.message(), "a node's session is ended");
+                // An agent that does not listen learns it from the end of the stream.
+                let _ = outbound.try_send(Err(status));
+                break;
+            }
         }
     }
     // Without a leader nobody has to know.
     let _ = give(&leader, Input::Closed { node, session }).await;
+}
+
+fn understand(
+    node: NodeId,
+    session: SessionId,
+    kind: agent_message::Kind,
+    outbound: &Outbound,
+) -> Result<Input, Status> {
+    Ok(match kind {
+        agent_message::Kind::Hello(hello) => {
+            Input::Opened(Box::new(opened(node, session, &hello, outbound.clone())?))
+        }
+        agent_message::Kind::Heartbeat(Heartbeat { number }) => {
+            let kind = Some(manager_message::Kind::Heartbeat(Heartbeat { number }));
+            // An agent whose queue is full hears other things from the manager meanwhile.
+            let _ = outbound.try_send(Ok(ManagerMessage { kind }));
+            Input::Heartbeat { node, session }
+        }
+        agent_message::Kind::Statuses(sealed) => {
+            let statuses = envelope::open("task statuses", Some(&sealed))?;
+            Input::Statuses { node, session, statuses }
+        }
+        agent_message::Kind::Restart(_) => Input::Restart { node, session },
+        agent_message::Kind::Leave(_) => Input::Leave { node, session },
+    })
 }
 
 /// The next word of the agent; `None` when the session is over on either side.

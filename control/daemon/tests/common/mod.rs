@@ -130,10 +130,10 @@ impl Cluster {
                 changes.recv().await.unwrap();
             }
         };
-        match tokio::time::timeout(PATIENCE, looked).await {
-            Ok(found) => found,
-            Err(_) => panic!("no {what}: {:#?}", self.raft().store().tasks().collect::<Vec<_>>()),
-        }
+        let Ok(found) = tokio::time::timeout(PATIENCE, looked).await else {
+            panic!("no {what}: {:#?}", self.raft().store().tasks().collect::<Vec<_>>());
+        };
+        found
     }
 
     pub async fn wait_running(&self, count: usize) -> Vec<Arc<Task>> {
