@@ -44,10 +44,10 @@ pub enum ApiError {
     #[error(transparent)]
     Filter(#[from] FilterError),
     /// An update without the version it was made from.
-    #[error(
-        "invalid service version '{text}': a number is expected, as inspect shows it under Version.Index"
-    )]
+    #[error("invalid {kind} version '{text}': a number is expected, as inspect shows it under Version.Index")]
     NoVersion {
+        /// Kind of the object.
+        kind: &'static str,
         /// What was given.
         text: String,
     },

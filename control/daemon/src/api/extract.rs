@@ -60,10 +60,10 @@ impl Params {
         }
     }
 
-    /// The version that an update was made from.
-    pub fn version(&self) -> Result<u64, ApiError> {
+    /// The version of an object of `kind` that an update was made from.
+    pub fn version(&self, kind: &'static str) -> Result<u64, ApiError> {
         let text = self.text("version");
-        text.parse().map_err(|_| ApiError::NoVersion { text: text.chars().take(64).collect() })
+        text.parse().map_err(|_| ApiError::NoVersion { kind, text: text.chars().take(64).collect() })
     }
 
     /// The filters of a list that knows `known`.

@@ -53,7 +53,7 @@ pub async fn update(
     Json(wanted): Json<NodeSpec>,
 ) -> Result<StatusCode, ApiError> {
     let ledger = api.backend.manager()?;
-    let version = params.version()?;
+    let version = params.version("node")?;
     let spec = node::spec(&wanted)?;
     commit(ledger.as_ref(), |store, _| {
         let id = find(store, &id)?;

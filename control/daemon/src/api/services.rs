@@ -98,7 +98,7 @@ pub async fn update(
     Json(wanted): Json<ServiceSpec>,
 ) -> Result<Answer<CreateResponse>, ApiError> {
     let ledger = api.backend.manager()?;
-    let version = params.version()?;
+    let version = params.version("service")?;
     if !params.text("rollback").is_empty() {
         return Err(ApiError::NotImplemented { what: "rolling a service back".to_owned() });
     }

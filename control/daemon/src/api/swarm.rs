@@ -90,7 +90,7 @@ pub async fn update(
     Json(wanted): Json<SwarmSpec>,
 ) -> Result<StatusCode, ApiError> {
     let ledger = api.backend.manager()?;
-    let version = params.version()?;
+    let version = params.version("swarm")?;
     if params.switch("rotateManagerUnlockKey") {
         return Err(ApiError::unsupported("rotateManagerUnlockKey", "managers cannot be locked"));
     }
