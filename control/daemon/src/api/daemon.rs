@@ -50,7 +50,7 @@ impl Backend for Daemon {
     }
 
     async fn flows(&self) -> Result<Vec<Flow>, ApiError> {
-        let flows = self.dataplane()?.flows_now(FLOWS_MAX).map_err(broken)?;
+        let flows = self.dataplane()?.flows_now(FLOWS_MAX).map_err(|error| broken(&error))?;
         let names = Names::of(self);
         Ok(flows.into_iter().map(|flow| names.live_flow(flow)).collect())
     }
@@ -64,15 +64,15 @@ impl Backend for Daemon {
     }
 
     async fn counters(&self) -> Result<Counters, ApiError> {
-        Ok(view::counters(self.dataplane()?.counters().await.map_err(broken)?))
+        Ok(view::counters(self.dataplane()?.counters().await.map_err(|error| broken(&error))?))
     }
 }
 
 /// As many flows as one answer tells.
 const FLOWS_MAX: usize = 100_000;
 
-fn broken(error: mesh_dataplane::DataplaneError) -> ApiError {
-    DaemonError::part("dataplane", &error).into()
+fn broken(error: &mesh_dataplane::DataplaneError) -> ApiError {
+    DaemonError::part("dataplane", error).into()
 }
 
 #[async_trait]

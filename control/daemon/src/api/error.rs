@@ -59,16 +59,6 @@ pub enum ApiError {
         /// What was asked for.
         reference: String,
     },
-    /// Several objects answer to that name or prefix.
-    #[error("{kind} {reference} is ambiguous ({} matches found: {})", .ids.len(), .ids.join(", "))]
-    Ambiguous {
-        /// Kind of the object.
-        kind: &'static str,
-        /// What was asked for.
-        reference: String,
-        /// What it may mean.
-        ids: Vec<String>,
-    },
     /// A version of the API that is not spoken here.
     #[error("{0}")]
     ApiVersion(String),
@@ -126,7 +116,6 @@ impl ApiError {
             | Self::Unsupported { .. }
             | Self::Filter(_)
             | Self::NoVersion { .. }
-            | Self::Ambiguous { .. }
             | Self::ApiVersion(_) => StatusCode::BAD_REQUEST,
             Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::NotFound { .. } | Self::NoEndpoint { .. } => StatusCode::NOT_FOUND,
@@ -170,5 +159,47 @@ fn refusal_status(kind: RefusalKind) -> StatusCode {
             StatusCode::BAD_REQUEST
         }
         RefusalKind::NotAvailable => StatusCode::NOT_IMPLEMENTED,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The whole table: a kind that is added has to be placed here.
+    #[test]
+    fn each_kind_of_refusal_has_swarms_status() {
+        for (kind, status) in [
+            (RefusalKind::NotFound, 404),
+            (RefusalKind::Ambiguous, 400),
+            (RefusalKind::AlreadyExists, 409),
+            (RefusalKind::OutOfSequence, 500),
+            (RefusalKind::InvalidArgument, 400),
+            (RefusalKind::FailedPrecondition, 400),
+            (RefusalKind::Exhausted, 409),
+            (RefusalKind::NotAvailable, 501),
+        ] {
+            assert_eq!(refusal_status(kind).as_u16(), status, "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn the_apis_own_refusals_have_a_status_each() {
+        let cluster = |retry| ApiError::Cluster { message: "no quorum".to_owned(), retry };
+        for (error, status) in [
+            (ApiError::field("Name", "bad"), 400),
+            (ApiError::unsupported("Mounts", "leave it out"), 400),
+            (ApiError::NoVersion { kind: "service", text: String::new() }, 400),
+            (ApiError::ApiVersion("too new".to_owned()), 400),
+            (ApiError::NotFound { kind: "network", reference: "x".to_owned() }, 404),
+            (ApiError::NotImplemented { what: "exec".to_owned() }, 501),
+            (ApiError::TooLarge { limit: 1 }, 413),
+            (ApiError::Daemon(DaemonError::NotManager), 503),
+            (ApiError::Daemon(DaemonError::NoAddress), 400),
+            (cluster(true), 503),
+            (cluster(false), 500),
+        ] {
+            assert_eq!(error.status().as_u16(), status, "{error}");
+        }
     }
 }
