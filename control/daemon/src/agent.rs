@@ -4,6 +4,7 @@
 //! [`task`], [`view`] and [`facts`] decide and are pure; [`worker`] is the loop around them; [`session`] talks
 //! to a manager; [`network`] and the runtime behind [`seam`] do.
 
+mod entry;
 pub mod facts;
 pub mod launch;
 pub mod network;
@@ -16,4 +17,5 @@ pub mod seam;
 pub mod session;
 pub mod task;
 pub mod view;
+pub mod ways;
 pub mod worker;

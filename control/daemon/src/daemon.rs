@@ -1,116 +1,29 @@
 //! What the rest of the daemon (the API first of all) may ask of this node: become part of a cluster, leave
 //! it, tell how it stands, and hand out the parts that serve reads.
 
-use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+mod founding;
+mod request;
 
-use mesh_core::command::{InitCluster, JoinNode, init_cluster};
-use mesh_core::id::{ClusterId, Entropy, NodeId};
-use mesh_core::object::{ManagerStatus, NodeDescription};
-use mesh_core::spec::{Availability, ClusterSpec, NodeSpec, Role};
-use mesh_core::store::{Store, Transaction};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use mesh_core::id::NodeId;
+use mesh_core::spec::Role;
 use mesh_dataplane::Dataplane;
-use mesh_identity::tls::NodeIdentity;
-use mesh_identity::{
-    Authority, CertificateRequest, JoinToken, NODE_CERTIFICATE_LIFE, RootCertificate, TokenSecret,
-};
+use mesh_identity::{JoinToken, RootCertificate};
 use mesh_raft::Raft;
 use tokio::task::JoinHandle;
 
+use self::founding::Founding;
+pub use self::request::{InitRequest, JoinRequest, JoinTokens, LocalState, NodeInfo};
 use crate::addresses::{self, Addresses, Asked};
 use crate::agent::session::SessionState;
-use crate::agent::worker::now;
 use crate::config::Config;
 use crate::describe::describe;
-use crate::entropy::SystemEntropy;
 use crate::error::DaemonError;
 use crate::joining::{Admission, Application};
 use crate::member::{self, ManagerStart, Member};
 use crate::state::{Membership, StateDir};
-
-/// `swarm init`, as the API understood it.
-#[derive(Debug, Clone, Default)]
-pub struct InitRequest {
-    /// Address and port to listen on for other nodes; unset: the daemon's `--listen-addr`.
-    pub listen_addr: Option<String>,
-    /// Address (with or without port), or name of an interface, that others reach this node at; unset: the
-    /// daemon's `--advertise-addr`, else the only address of the machine.
-    pub advertise_addr: Option<String>,
-    /// Address or interface that tunnels end at; unset: the daemon's `--data-path-addr`, else the
-    /// advertised one.
-    pub data_path_addr: Option<String>,
-    /// Settings of the new cluster.
-    pub spec: ClusterSpec,
-    /// Whether this node takes tasks.
-    pub availability: Availability,
-}
-
-/// `swarm join`, as the API understood it.
-#[derive(Debug, Clone, Default)]
-pub struct JoinRequest {
-    /// Managers to ask, `address[:port]`, in order.
-    pub remotes: Vec<String>,
-    /// Join token.
-    pub token: String,
-    /// As in [`InitRequest`].
-    pub listen_addr: Option<String>,
-    /// As in [`InitRequest`].
-    pub advertise_addr: Option<String>,
-    /// As in [`InitRequest`].
-    pub data_path_addr: Option<String>,
-    /// Whether this node takes tasks.
-    pub availability: Availability,
-}
-
-/// How this node stands to its cluster, as `docker info` says it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum LocalState {
-    /// In no cluster.
-    Inactive,
-    /// A join is under way; with what went wrong at the last try, empty when nothing did.
-    Pending {
-        /// Words of the last error.
-        error: String,
-    },
-    /// Member, and served.
-    Active,
-    /// Member, but something keeps it from working.
-    Error {
-        /// What.
-        error: String,
-    },
-}
-
-/// This node, as it sees itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NodeInfo {
-    /// How it stands to its cluster.
-    pub state: LocalState,
-    /// Its identifier, once it has one.
-    pub node: Option<NodeId>,
-    /// The cluster's identifier.
-    pub cluster: Option<ClusterId>,
-    /// Its role, from its certificate.
-    pub role: Option<Role>,
-    /// Address it advertises.
-    pub addr: Option<IpAddr>,
-    /// Managers it knows of.
-    pub managers: Vec<SocketAddr>,
-    /// Host name, platform, resources.
-    pub description: NodeDescription,
-    /// Tasks that run on this node now.
-    pub running_tasks: usize,
-}
-
-/// Both join tokens, whole.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct JoinTokens {
-    /// Makes a worker.
-    pub worker: String,
-    /// Makes a manager.
-    pub manager: String,
-}
 
 /// How long a join may take before it goes on in the background.
 const JOIN_PATIENCE: Duration = Duration::from_secs(20);
@@ -427,72 +340,4 @@ async fn served(member: &Member, patience: Duration) {
     if tokio::time::timeout(patience, opened).await.is_err() {
         tracing::warn!("no manager serves this node yet");
     }
-}
-
-/// Everything a new cluster begins with.
-struct Founding {
-    authority: Authority,
-    identity: NodeIdentity,
-    membership: Membership,
-    first: Transaction,
-}
-
-impl Founding {
-    fn new(config: &Config, request: InitRequest, addresses: &Addresses) -> Result<Self, DaemonError> {
-        let entropy = &mut SystemEntropy;
-        let (cluster, node) = (ClusterId::new(entropy), NodeId::new(entropy));
-        let authority = Authority::create(cluster, SystemTime::now())?;
-        let membership = Membership {
-            node,
-            cluster,
-            role: Role::Manager,
-            listen_addr: addresses.listen,
-            advertise_addr: addresses.advertise,
-            data_path_addr: addresses.data_path,
-            managers: vec![SocketAddr::new(addresses.advertise, addresses.advertise_port)],
-            leaving: false,
-        };
-        let first = first_transaction(config, request, &membership, &authority)?;
-        Ok(Self { identity: own_identity(&authority, &membership)?, authority, membership, first })
-    }
-}
-
-fn own_identity(authority: &Authority, membership: &Membership) -> Result<NodeIdentity, DaemonError> {
-    let csr = CertificateRequest::create()?;
-    let subject = (membership.node, membership.role, membership.cluster);
-    let certificate = authority.issue(&csr.request_pem, subject, SystemTime::now(), NODE_CERTIFICATE_LIFE)?;
-    Ok(NodeIdentity::new(authority.root().clone(), certificate, csr.key_pem)?)
-}
-
-fn first_transaction(
-    config: &Config,
-    request: InitRequest,
-    membership: &Membership,
-    authority: &Authority,
-) -> Result<Transaction, DaemonError> {
-    let entropy = &mut SystemEntropy;
-    let mut spec = request.spec;
-    if let Some(port) = config.data_path_port
-        && spec.data_path_port == ClusterSpec::default().data_path_port
-    {
-        spec.data_path_port = port;
-    }
-    let addr = membership.managers.first().copied();
-    let node = JoinNode {
-        id: membership.node,
-        spec: NodeSpec { availability: request.availability, role: Role::Manager, ..NodeSpec::default() },
-        description: describe(),
-        addr: membership.advertise_addr,
-        data_path_addr: membership.data_path_addr,
-        manager: addr.map(|addr| ManagerStatus { raft_id: member::FIRST_MANAGER, addr }),
-    };
-    let cluster = InitCluster {
-        id: membership.cluster,
-        spec,
-        root_ca: authority.root().pem().to_owned(),
-        worker_token: TokenSecret::from_random(entropy.next_u128()).to_string(),
-        manager_token: TokenSecret::from_random(entropy.next_u128()).to_string(),
-        node,
-    };
-    Ok(init_cluster(&Store::default(), cluster, now(), entropy)?)
 }

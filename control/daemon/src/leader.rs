@@ -16,7 +16,7 @@ use mesh_raft::{Committed, ProposeError, Raft, Role};
 use std::sync::Arc;
 use tokio::sync::{broadcast, mpsc, watch};
 
-use crate::agent::worker::now;
+use crate::clock::now;
 use crate::entropy::SystemEntropy;
 use crate::rpc::dispatcher::Outbound;
 use crate::rpc::envelope;

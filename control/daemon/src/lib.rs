@@ -9,6 +9,7 @@ pub mod addresses;
 pub mod agent;
 pub mod api;
 pub mod args;
+pub mod clock;
 pub mod config;
 pub mod daemon;
 pub mod dataplane_command;

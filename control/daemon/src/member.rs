@@ -20,7 +20,8 @@ use crate::agent::facts::NodeFacts;
 use crate::agent::network::{Network, dns_socket, end_dns, forget_dns};
 use crate::agent::saved::SavedFile;
 use crate::agent::session::{self, Farewell, SessionSettings, SessionState};
-use crate::agent::worker::{self, AgentHandle};
+use crate::agent::ways::{AgentHandle, ways};
+use crate::agent::worker;
 use crate::config::Config;
 use crate::entropy::SystemEntropy;
 use crate::error::DaemonError;
@@ -114,7 +115,7 @@ impl Member {
         // takes its time.
         let raft = manager.as_ref().map(|manager| manager.raft.clone());
         let manager = manager.map(|start| start_manager(start, state, &membership, &identity)).transpose()?;
-        let (agent, inbox) = worker::ways();
+        let (agent, inbox) = ways();
         let (managers, session_state, session, end_session) = hold_session(&membership, &identity, &agent)?;
         tokio::spawn(remember_managers(state.clone(), membership.clone(), managers.clone()));
         let dataplane = Dataplane::open(dataplane_config(config))

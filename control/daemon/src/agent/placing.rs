@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 
 use super::seam::{NetworkError, NodeNetwork, View};
-use super::worker::Event;
+use super::ways::Event;
 use crate::stop::{Stop, raised};
 
 /// Waits between tries: the first, and the longest.

@@ -14,7 +14,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
 use super::outbox::Outbox;
-use super::worker::Event;
+use super::ways::Event;
 use crate::describe::describe;
 use crate::error::chain;
 use crate::rpc::proto::dispatcher_client::DispatcherClient;

@@ -3,79 +3,23 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
-use std::time::SystemTime;
 
 use mesh_core::assignment::{AssignmentSet, AssignmentUpdate};
 use mesh_core::id::TaskId;
-use mesh_core::object::{Task, TaskState, TaskStatus};
-use mesh_core::time::Timestamp;
+use mesh_core::object::TaskState;
 use mesh_runtime::task::{Found, RuntimeEvent};
 use tokio::sync::{mpsc, watch};
 
-use super::facts::{LocalFacts, LocalTask, NodeFacts, next_dns_client};
+use super::entry::Entry;
+use super::facts::{LocalFacts, NodeFacts, next_dns_client};
 use super::outbox::Outbox;
 use super::saved::{Saved, SavedFile, SavedTask};
 use super::seam::{NodeNetwork, TaskRuntime, View};
-use super::task::{Failure, Operation, Presence, Process, Report, Step, TaskRun, Wanted, is_final, next};
+use super::task::{Failure, Operation, Presence, Process, Step, TaskRun, Wanted, is_final, next};
+use super::ways::{AgentState, Event, Inbox, Outcome};
 use super::{launch, placing, view};
 use crate::error::DaemonError;
 use crate::stop::{Stop, raised};
-
-/// Something that happened.
-#[derive(Debug)]
-pub enum Event {
-    /// A manager told something.
-    Update(AssignmentUpdate),
-    /// The runtime told something.
-    Runtime(RuntimeEvent),
-    /// An operation is over.
-    Done {
-        /// Of this task.
-        task: TaskId,
-        /// With this result.
-        outcome: Outcome,
-    },
-    /// The network is as the view of this number says.
-    Applied {
-        /// Number of the view.
-        generation: u64,
-        /// Endpoints that could not be made.
-        failed: BTreeSet<u32>,
-    },
-}
-
-/// What came of an operation.
-#[derive(Debug)]
-pub enum Outcome {
-    /// Namespace and file system are there.
-    Prepared(mesh_runtime::task::Prepared),
-    /// The process runs.
-    Started(u32),
-    /// The process is gone.
-    Stopped(Option<i32>),
-    /// Nothing is left.
-    Removed,
-    /// It failed.
-    Failed(Failure),
-}
-
-/// What others may know of the agent.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct AgentState {
-    /// Tasks that run.
-    pub running: usize,
-    /// Tasks that still have something on this node.
-    pub present: usize,
-}
-
-struct Entry {
-    task: Task,
-    run: TaskRun,
-    status: TaskStatus,
-    dns_client: Option<Ipv4Addr>,
-    /// Number of the view that brings the task to its place.
-    settles_at: u64,
-}
 
 /// The agent.
 pub struct Worker<R> {
@@ -98,34 +42,6 @@ pub struct Worker<R> {
     /// but for these endpoints.
     failed: BTreeSet<u32>,
     operations: Vec<(TaskId, Operation)>,
-}
-
-/// The ways to and from an agent. They are there before the agent is, so that a session can be held while it
-/// comes up: what the managers tell meanwhile waits in the inbox.
-#[derive(Debug, Clone)]
-pub struct AgentHandle {
-    /// Where to put what happens.
-    pub events: mpsc::UnboundedSender<Event>,
-    /// What the managers have to hear.
-    pub outbox: Outbox,
-    /// What others may know.
-    pub state: watch::Receiver<AgentState>,
-}
-
-/// The agent's end of those ways.
-#[derive(Debug)]
-pub struct Inbox {
-    handle: AgentHandle,
-    events: mpsc::UnboundedReceiver<Event>,
-    state: watch::Sender<AgentState>,
-}
-
-/// Makes the ways to and from an agent.
-pub fn ways() -> (AgentHandle, Inbox) {
-    let (sender, events) = mpsc::unbounded_channel();
-    let (state, state_of) = watch::channel(AgentState::default());
-    let handle = AgentHandle { events: sender, outbox: Outbox::default(), state: state_of };
-    (handle.clone(), Inbox { handle, events, state })
 }
 
 /// Starts an agent: reads what it knew, takes over the tasks that are there, and serves on. The agent ends
@@ -420,46 +336,4 @@ impl<R: TaskRuntime> Worker<R> {
             changed
         });
     }
-}
-
-impl Entry {
-    fn new(task: &Task) -> Self {
-        let wanted = Wanted::of(task.desired_state);
-        let run = TaskRun::adopted(wanted, task.status.state, None);
-        let status = task.status.clone();
-        Self { task: task.clone(), run, status, dns_client: None, settles_at: u64::MAX }
-    }
-
-    fn report(&mut self, report: Report) {
-        self.run.state = report.state;
-        self.status = TaskStatus {
-            state: report.state,
-            timestamp: now(),
-            message: report.message.to_owned(),
-            err: report.err,
-            container: self.run.container(),
-        };
-    }
-
-    fn saved(&self) -> SavedTask {
-        SavedTask { task: self.task.clone(), status: self.status.clone(), dns_client: self.dns_client }
-    }
-
-    fn local(&self) -> Option<LocalTask> {
-        if self.run.presence == Presence::Absent {
-            return None;
-        }
-        Some(LocalTask {
-            netns: self.run.prepared.as_ref()?.netns.clone(),
-            dns_client: self.dns_client?,
-            endpoints: self.task.endpoints.clone(),
-            serving: self.run.serves(),
-        })
-    }
-}
-
-/// The time, for statuses.
-pub fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    Timestamp(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
 }

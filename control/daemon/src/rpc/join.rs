@@ -15,7 +15,7 @@ use super::dispatcher::address;
 use super::envelope;
 use super::proto::join_server::Join;
 use super::proto::{JoinRequest, JoinResponse};
-use crate::agent::worker::now;
+use crate::clock::now;
 use crate::entropy::SystemEntropy;
 use crate::leader::managers;
 

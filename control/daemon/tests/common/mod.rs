@@ -21,7 +21,9 @@ use meshd::addresses::Addresses;
 use meshd::agent::facts::NodeFacts;
 use meshd::agent::saved::SavedFile;
 use meshd::agent::session::{self, Farewell, SessionSettings, SessionState};
-use meshd::agent::worker::{self, now};
+use meshd::agent::ways::ways;
+use meshd::agent::worker;
+use meshd::clock::now;
 use meshd::entropy::SystemEntropy;
 use meshd::joining::{Admission, Application};
 use meshd::manager::{Manager, Parts};
@@ -229,7 +231,7 @@ impl Worker {
     async fn start(admission: Admission, dir: TempDir, runtime: FakeRuntime) -> Self {
         let (stop, stopping) = watch::channel(false);
         let network = FakeNetwork::new(runtime.journal());
-        let (agent, inbox) = worker::ways();
+        let (agent, inbox) = ways();
         let facts = NodeFacts {
             id: admission.membership.node,
             hostname: "w1".into(),

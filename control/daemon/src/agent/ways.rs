@@ -1,0 +1,86 @@
+//! The ways to and from an agent: what may happen to it, and what others may know of it.
+
+use std::collections::BTreeSet;
+
+use mesh_core::assignment::AssignmentUpdate;
+use mesh_core::id::TaskId;
+use mesh_runtime::task::RuntimeEvent;
+use tokio::sync::{mpsc, watch};
+
+use super::outbox::Outbox;
+use super::task::Failure;
+
+/// Something that happened.
+#[derive(Debug)]
+pub enum Event {
+    /// A manager told something.
+    Update(AssignmentUpdate),
+    /// The runtime told something.
+    Runtime(RuntimeEvent),
+    /// An operation is over.
+    Done {
+        /// Of this task.
+        task: TaskId,
+        /// With this result.
+        outcome: Outcome,
+    },
+    /// The network is as the view of this number says.
+    Applied {
+        /// Number of the view.
+        generation: u64,
+        /// Endpoints that could not be made.
+        failed: BTreeSet<u32>,
+    },
+}
+
+/// What came of an operation.
+#[derive(Debug)]
+pub enum Outcome {
+    /// Namespace and file system are there.
+    Prepared(mesh_runtime::task::Prepared),
+    /// The process runs.
+    Started(u32),
+    /// The process is gone.
+    Stopped(Option<i32>),
+    /// Nothing is left.
+    Removed,
+    /// It failed.
+    Failed(Failure),
+}
+
+/// What others may know of the agent.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AgentState {
+    /// Tasks that run.
+    pub running: usize,
+    /// Tasks that still have something on this node.
+    pub present: usize,
+}
+
+/// The ways to and from an agent. They are there before the agent is, so that a session can be held while it
+/// comes up: what the managers tell meanwhile waits in the inbox.
+#[derive(Debug, Clone)]
+pub struct AgentHandle {
+    /// Where to put what happens.
+    pub events: mpsc::UnboundedSender<Event>,
+    /// What the managers have to hear.
+    pub outbox: Outbox,
+    /// What others may know.
+    pub state: watch::Receiver<AgentState>,
+}
+
+/// The agent's end of those ways.
+#[derive(Debug)]
+pub struct Inbox {
+    pub(super) handle: AgentHandle,
+    pub(super) events: mpsc::UnboundedReceiver<Event>,
+    pub(super) state: watch::Sender<AgentState>,
+}
+
+/// Makes the ways to and from an agent.
+pub fn ways() -> (AgentHandle, Inbox) {
+    let (sender, events) = mpsc::unbounded_channel();
+    let (state, state_of) = watch::channel(AgentState::default());
+    let handle = AgentHandle { events: sender, outbox: Outbox::default(), state: state_of };
+    (handle.clone(), Inbox { handle, events, state })
+}

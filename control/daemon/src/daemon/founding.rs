@@ -1,0 +1,95 @@
+//! What a new cluster begins with: its authority, its first manager, its first transaction.
+
+use std::net::SocketAddr;
+use std::time::SystemTime;
+
+use mesh_core::command::{InitCluster, JoinNode, init_cluster};
+use mesh_core::id::{ClusterId, Entropy, NodeId};
+use mesh_core::object::ManagerStatus;
+use mesh_core::spec::{ClusterSpec, NodeSpec, Role};
+use mesh_core::store::{Store, Transaction};
+use mesh_identity::tls::NodeIdentity;
+use mesh_identity::{Authority, CertificateRequest, NODE_CERTIFICATE_LIFE, TokenSecret};
+
+use super::request::InitRequest;
+use crate::addresses::Addresses;
+use crate::clock::now;
+use crate::config::Config;
+use crate::describe::describe;
+use crate::entropy::SystemEntropy;
+use crate::error::DaemonError;
+use crate::member;
+use crate::state::Membership;
+
+/// Everything a new cluster begins with.
+pub struct Founding {
+    /// What signs certificates.
+    pub authority: Authority,
+    /// The first manager's certificate and key.
+    pub identity: NodeIdentity,
+    /// Its membership.
+    pub membership: Membership,
+    /// What the store begins with.
+    pub first: Transaction,
+}
+
+impl Founding {
+    /// Draws identifiers, keys and tokens, and settles what was asked for.
+    pub fn new(config: &Config, request: InitRequest, addresses: &Addresses) -> Result<Self, DaemonError> {
+        let entropy = &mut SystemEntropy;
+        let (cluster, node) = (ClusterId::new(entropy), NodeId::new(entropy));
+        let authority = Authority::create(cluster, SystemTime::now())?;
+        let membership = Membership {
+            node,
+            cluster,
+            role: Role::Manager,
+            listen_addr: addresses.listen,
+            advertise_addr: addresses.advertise,
+            data_path_addr: addresses.data_path,
+            managers: vec![SocketAddr::new(addresses.advertise, addresses.advertise_port)],
+            leaving: false,
+        };
+        let first = first_transaction(config, request, &membership, &authority)?;
+        Ok(Self { identity: own_identity(&authority, &membership)?, authority, membership, first })
+    }
+}
+
+fn own_identity(authority: &Authority, membership: &Membership) -> Result<NodeIdentity, DaemonError> {
+    let csr = CertificateRequest::create()?;
+    let subject = (membership.node, membership.role, membership.cluster);
+    let certificate = authority.issue(&csr.request_pem, subject, SystemTime::now(), NODE_CERTIFICATE_LIFE)?;
+    Ok(NodeIdentity::new(authority.root().clone(), certificate, csr.key_pem)?)
+}
+
+fn first_transaction(
+    config: &Config,
+    request: InitRequest,
+    membership: &Membership,
+    authority: &Authority,
+) -> Result<Transaction, DaemonError> {
+    let entropy = &mut SystemEntropy;
+    let mut spec = request.spec;
+    if let Some(port) = config.data_path_port
+        && spec.data_path_port == ClusterSpec::default().data_path_port
+    {
+        spec.data_path_port = port;
+    }
+    let addr = membership.managers.first().copied();
+    let node = JoinNode {
+        id: membership.node,
+        spec: NodeSpec { availability: request.availability, role: Role::Manager, ..NodeSpec::default() },
+        description: describe(),
+        addr: membership.advertise_addr,
+        data_path_addr: membership.data_path_addr,
+        manager: addr.map(|addr| ManagerStatus { raft_id: member::FIRST_MANAGER, addr }),
+    };
+    let cluster = InitCluster {
+        id: membership.cluster,
+        spec,
+        root_ca: authority.root().pem().to_owned(),
+        worker_token: TokenSecret::from_random(entropy.next_u128()).to_string(),
+        manager_token: TokenSecret::from_random(entropy.next_u128()).to_string(),
+        node,
+    };
+    Ok(init_cluster(&Store::default(), cluster, now(), entropy)?)
+}
