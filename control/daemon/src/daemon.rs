@@ -46,7 +46,7 @@ struct Inner {
 /// How this node stands; every change of it goes through here.
 enum Status {
     Inactive,
-    /// An init or a leave is under way.
+    /// An init, a leave, or the last part of a join is under way.
     Changing,
     /// A join is under way.
     Joining {
@@ -144,6 +144,7 @@ impl Daemon {
             Ok(member) => Ok(Arc::new(member)),
             Err(error) => {
                 raft.shutdown().await;
+                member::clear(config, None).await;
                 state.forget()?;
                 Err(error)
             }
@@ -171,9 +172,12 @@ impl Daemon {
             // The status must say that a join is under way before the join can end it.
             let _ = gone.await;
             let joined = daemon.pursue(application).await;
-            if let Err(error) = &joined {
-                tracing::warn!(%error, "this node did not join");
-                daemon.set(Status::Inactive);
+            match &joined {
+                Ok(()) | Err(DaemonError::NotMember) => {}
+                Err(error) => {
+                    tracing::warn!(%error, "this node did not join");
+                    daemon.set(Status::Inactive);
+                }
             }
             // Nobody hears it when the request was answered already.
             let _ = told.send(joined);
@@ -196,6 +200,10 @@ impl Daemon {
                 }
             })
             .await?;
+        if !self.admitted() {
+            // It was told to leave at the very moment it was let in.
+            return Err(DaemonError::NotMember);
+        }
         let Inner { config, state, .. } = &*self.inner;
         state.clear_cluster()?;
         state.identity().save_node(&identity)?;
@@ -208,10 +216,21 @@ impl Daemon {
                 Ok(())
             }
             Err(error) => {
+                member::clear(config, None).await;
                 state.forget()?;
                 Err(error)
             }
         }
+    }
+
+    /// A join can no longer be taken back from here on; false when it was.
+    fn admitted(&self) -> bool {
+        let mut status = self.status();
+        let joining = matches!(*status, Status::Joining { .. });
+        if joining {
+            *status = Status::Changing;
+        }
+        joining
     }
 
     /// Stops this node's tasks, clears its dataplane and forgets the cluster. The last manager refuses
