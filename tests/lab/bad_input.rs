@@ -21,15 +21,35 @@ const CASES: &[Case] = &[
     case(&[CREATE, "create", "--name", "bad name", "mesh/whoami:1"], 1, &["name", "DNS name component"]),
     case(&[CREATE, "create", "--name", "taken", "mesh/whoami:1"], 1, &["taken", "already exists"]),
     case(&[CREATE, "create", "--name", "p1", "-p", "99999:80", "mesh/whoami:1"], 64, &["99999"]),
-    case(&[CREATE, "create", "--name", "p2", "-p", "8081:80", "mesh/whoami:1"], 1, &["8081", "in use", "taken"]),
+    case(
+        &[CREATE, "create", "--name", "p2", "-p", "8081:80", "mesh/whoami:1"],
+        1,
+        &["8081", "in use", "taken"],
+    ),
     case(&[CREATE, "create", "--name", "p3", "-p", "2377:80", "mesh/whoami:1"], 1, &["2377"]),
-    case(&[CREATE, "create", "--name", "n1", "--network", "nowhere", "mesh/whoami:1"], 1, &["nowhere", "not found"]),
+    case(
+        &[CREATE, "create", "--name", "n1", "--network", "nowhere", "mesh/whoami:1"],
+        1,
+        &["nowhere", "not found"],
+    ),
     case(&[CREATE, "create", "--name", "r1", "--replicas", "-1", "mesh/whoami:1"], 64, &["replicas"]),
-    case(&[CREATE, "create", "--name", "c1", "--constraint", "node.color=red", "mesh/whoami:1"], 1, &["node.color"]),
-    case(&[CREATE, "scale", "nobody=3"], 1, &["nobody", "not found"]),
+    case(
+        &[CREATE, "create", "--name", "c1", "--constraint", "node.color=red", "mesh/whoami:1"],
+        1,
+        &["node.color"],
+    ),
+    case(&[CREATE, "scale", "nobody=3"], 1, &["nobody", "no such service"]),
     case(&["network", "create", "-d", "overlay", "--subnet", "10.0.0.0/33", "x"], 64, &["10.0.0.0/33"]),
-    case(&["network", "create", "-d", "overlay", "--subnet", "10.9.0.0/24", "small"], 1, &["small", "already exists"]),
-    case(&[CREATE, "create", "--name", "full", "--network", "small", "mesh/whoami:1"], 1, &["small", "address"]),
+    case(
+        &["network", "create", "-d", "overlay", "--subnet", "10.9.0.0/24", "small"],
+        1,
+        &["small", "already exists"],
+    ),
+    case(
+        &[CREATE, "create", "--name", "full", "--network", "small", "mesh/whoami:1"],
+        1,
+        &["small", "address"],
+    ),
     case(&["network", "rm", "small"], 1, &["small", "in use"]),
     Case { ask: &[CREATE, "ls"], node: 2, code: 1, says: &["not a swarm manager"] },
     Case { ask: &[CREATE, "create", "mesh/whoami:1"], node: 2, code: 1, says: &["not a swarm manager"] },
@@ -38,10 +58,13 @@ const CASES: &[Case] = &[
 #[test]
 fn bad_input_is_refused_by_name_and_leaves_the_store_as_it_was() {
     let lab = Lab::up("refuse", 2);
-    // Four addresses: network, gateway, one VIP, broadcast.
-    lab.ctl(&["network", "create", "-d", "overlay", "--subnet", "10.9.0.0/30", "small"]).ok();
+    // Eight addresses: network, gateway, five VIPs, broadcast.
+    lab.ctl(&["network", "create", "-d", "overlay", "--subnet", "10.9.0.0/29", "small"]).ok();
     lab.ctl(&["service", "create", "--name", "taken", "-p", "8081:80", "mesh/whoami:1"]).ok();
-    lab.ctl(&["service", "create", "-d", "--name", "filler", "--replicas", "0", "--network", "small", "mesh/whoami:1"]).ok();
+    for name in ["v1", "v2", "v3", "v4", "v5"] {
+        let create = ["service", "create", "-d", "--name", name, "--replicas", "0", "--network", "small"];
+        lab.ctl(&[&create[..], &["mesh/whoami:1"]].concat()).ok();
+    }
     for case in CASES {
         let before = digest(&lab);
         let ran = lab.ctl_on(case.node, case.ask);

@@ -10,7 +10,8 @@ use crate::traffic::{met, whoami};
 #[test]
 fn a_killed_task_is_replaced() {
     let lab = Lab::up("replace", 2);
-    let create = ["service", "create", "--name", "web", "--replicas", "2", "--restart-delay", "0s", "-p", "8080:80"];
+    let create =
+        ["service", "create", "--name", "web", "--replicas", "2", "--restart-delay", "0s", "-p", "8080:80"];
     lab.ctl(&[&create[..], &["mesh/whoami:1"]].concat()).ok();
     let before = task_ids(&lab, "web");
     let victim = lab.running("web").remove(0);
@@ -41,7 +42,8 @@ fn a_crashed_nodes_tasks_move_and_the_node_comes_back() {
     });
     let state = |wanted: &str| {
         let nodes = lab.api(1, "/nodes");
-        let n3 = nodes.as_array().unwrap().iter().find(|node| node["Description"]["Hostname"] == "n3").cloned();
+        let n3 =
+            nodes.as_array().unwrap().iter().find(|node| node["Description"]["Hostname"] == "n3").cloned();
         (n3?["Status"]["State"] == wanted).then_some(())
     };
     assert!(state("down").is_some());
@@ -60,7 +62,8 @@ fn a_crashed_nodes_tasks_move_and_the_node_comes_back() {
 #[test]
 fn a_node_that_comes_back_after_a_partition_stops_what_was_replaced() {
     let lab = Lab::up("partition", 3);
-    lab.ctl(&["service", "create", "--name", "web", "--replicas", "3", "-p", "8080:80", "mesh/whoami:1"]).ok();
+    lab.ctl(&["service", "create", "--name", "web", "--replicas", "3", "-p", "8080:80", "mesh/whoami:1"])
+        .ok();
     let old = lab.running("web").into_iter().find(|task| task.node == 3).expect("one task a node");
     lab.fault(&["isolate", "n3"]);
     lab.wait("the tasks to move", || {

@@ -16,6 +16,11 @@ use serde_json::Value;
 /// Labs run one after the other: two cores give one lab the time its heartbeats expect.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
+/// Waits for other labs of this process to be down.
+pub fn take_turn() -> MutexGuard<'static, ()> {
+    ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// How long anything that should happen may take.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -69,7 +74,7 @@ pub fn meshctl(arguments: &[&str]) -> Ran {
 impl Lab {
     /// Brings up a lab of `nodes` nodes. Its name holds the process id, so that runs do not meet.
     pub fn up(name: &str, nodes: u8) -> Self {
-        let turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+        let turn = take_turn();
         let name: LabName = format!("{name}-{}", std::process::id()).parse().unwrap();
         let lab = Self { layout: Layout { name }, _turn: turn };
         lab.lab(&["up", "--nodes", &nodes.to_string()]).ok();
@@ -143,7 +148,8 @@ impl Lab {
             node["Description"]["Hostname"].as_str().unwrap()[1..].parse().unwrap()
         };
         let tasks = self.api(1, &filter);
-        let running = |task: &&Value| task["Status"]["State"] == "running" && task["DesiredState"] == "running";
+        let running =
+            |task: &&Value| task["Status"]["State"] == "running" && task["DesiredState"] == "running";
         tasks
             .as_array()
             .unwrap()
@@ -174,7 +180,8 @@ impl Lab {
     /// What a person would look at when a test fails.
     pub fn report(&self) -> String {
         let mut report = String::new();
-        for (title, run) in [("nodes", self.ctl(&["node", "ls"])), ("services", self.ctl(&["service", "ls"]))] {
+        for (title, run) in [("nodes", self.ctl(&["node", "ls"])), ("services", self.ctl(&["service", "ls"]))]
+        {
             report += &format!("--- {title}\n{}{}", run.stdout, run.stderr);
         }
         for number in 1..=3 {

@@ -19,7 +19,8 @@ pub fn task_ids(lab: &Lab, service: &str) -> BTreeSet<String> {
 #[test]
 fn a_published_port_answers_on_every_node_from_every_replica() {
     let lab = Lab::up("ingress", 3);
-    lab.ctl(&["service", "create", "--name", "web", "--replicas", "6", "-p", "8080:80", "mesh/whoami:1"]).ok();
+    lab.ctl(&["service", "create", "--name", "web", "--replicas", "6", "-p", "8080:80", "mesh/whoami:1"])
+        .ok();
     let all = task_ids(&lab, "web");
     assert_eq!(all.len(), 6);
     for node in 1..=3 {
@@ -40,7 +41,8 @@ fn a_published_port_answers_on_every_node_from_every_replica() {
 #[test]
 fn a_node_without_a_task_answers_too_and_scaling_moves_the_answers() {
     let lab = Lab::up("scale", 3);
-    lab.ctl(&["service", "create", "--name", "web", "--replicas", "2", "-p", "8080:80", "mesh/whoami:1"]).ok();
+    lab.ctl(&["service", "create", "--name", "web", "--replicas", "2", "-p", "8080:80", "mesh/whoami:1"])
+        .ok();
     let two = task_ids(&lab, "web");
     let hosts: BTreeSet<u8> = lab.running("web").into_iter().map(|task| task.node).collect();
     let empty = (1..=3).find(|node| !hosts.contains(node)).expect("three nodes, two tasks");
@@ -61,7 +63,11 @@ fn a_node_without_a_task_answers_too_and_scaling_moves_the_answers() {
 fn published_udp_answers_on_every_node() {
     let lab = Lab::up("udp", 3);
     let ports = ["-p", "5353:80/udp"];
-    lab.ctl(&[&["service", "create", "--name", "echo", "--replicas", "3"], &ports[..], &["mesh/whoami:1"]].concat()).ok();
+    lab.ctl(
+        &[&["service", "create", "--name", "echo", "--replicas", "3"], &ports[..], &["mesh/whoami:1"]]
+            .concat(),
+    )
+    .ok();
     let all = task_ids(&lab, "echo");
     for node in 1..=3 {
         let to = on(&lab, node, 5353);

@@ -18,11 +18,24 @@ fn equal_subnets_are_separate_worlds() {
     for color in ["red", "blue"] {
         lab.ctl(&["network", "create", "-d", "overlay", "--subnet", "10.77.0.0/24", color]).ok();
         let name = format!("{color}-web");
-        lab.ctl(&["service", "create", "--name", &name, "--network", color, "--mode", "global", "mesh/whoami:1"]).ok();
+        lab.ctl(&[
+            "service",
+            "create",
+            "--name",
+            &name,
+            "--network",
+            color,
+            "--mode",
+            "global",
+            "mesh/whoami:1",
+        ])
+        .ok();
     }
     let (red, blue) = (lab.running("red-web"), lab.running("blue-web"));
     assert_eq!((red.len(), blue.len()), (3, 3));
-    for (own, other, names) in [(&red, &blue, ["red-web", "blue-web"]), (&blue, &red, ["blue-web", "red-web"])] {
+    for (own, other, names) in
+        [(&red, &blue, ["red-web", "blue-web"]), (&blue, &red, ["blue-web", "red-web"])]
+    {
         let ids: Vec<&String> = own.iter().map(|task| &task.id).collect();
         for task in own {
             lab.inside_task(task.node, &task.id, || {
@@ -50,7 +63,8 @@ fn equal_subnets_are_separate_worlds() {
 fn a_forged_source_is_dropped_and_counted() {
     let lab = Lab::up("forged", 2);
     lab.ctl(&["network", "create", "-d", "overlay", "app"]).ok();
-    lab.ctl(&["service", "create", "--name", "web", "--network", "app", "--mode", "global", "mesh/whoami:1"]).ok();
+    lab.ctl(&["service", "create", "--name", "web", "--network", "app", "--mode", "global", "mesh/whoami:1"])
+        .ok();
     let tasks = lab.running("web");
     let (here, there) = (&tasks[0], &tasks[1]);
     let to = SocketAddrV4::new(address(there), 80);
@@ -59,7 +73,8 @@ fn a_forged_source_is_dropped_and_counted() {
     lab.inside_task(here.node, &here.id, || {
         assert!(whoami(to).is_ok(), "its own source passes");
         let prefix = format!("{forged}/32");
-        let added = std::process::Command::new("ip").args(["addr", "add", &prefix, "dev", "eth0"]).status().unwrap();
+        let added =
+            std::process::Command::new("ip").args(["addr", "add", &prefix, "dev", "eth0"]).status().unwrap();
         assert!(added.success());
         let socket = std::net::UdpSocket::bind((forged, 0)).unwrap();
         socket.set_read_timeout(Some(std::time::Duration::from_millis(300))).unwrap();
@@ -69,7 +84,11 @@ fn a_forged_source_is_dropped_and_counted() {
         assert!(socket.recv(&mut [0; 64]).is_err(), "a forged source got an answer");
         assert!(whoami(to).is_ok(), "its own source still passes");
     });
-    assert!(drops(&lab, here.node, "spoofed-address") >= before + 5, "{}", lab.api(here.node, "/mesh/v1/counters"));
+    assert!(
+        drops(&lab, here.node, "spoofed-address") >= before + 5,
+        "{}",
+        lab.api(here.node, "/mesh/v1/counters")
+    );
 }
 
 /// Packets that a node dropped for this reason.

@@ -15,7 +15,9 @@ use std::net::SocketAddrV4;
 fn listening() -> Vec<u16> {
     ["/proc/thread-self/net/tcp", "/proc/thread-self/net/tcp6"]
         .iter()
-        .flat_map(|file| fs::read_to_string(file).unwrap().lines().skip(1).map(str::to_owned).collect::<Vec<_>>())
+        .flat_map(|file| {
+            fs::read_to_string(file).unwrap().lines().skip(1).map(str::to_owned).collect::<Vec<_>>()
+        })
         .filter(|line| line.split_whitespace().nth(3) == Some("0A"))
         .map(|line| {
             let local = line.split_whitespace().nth(1).unwrap();
@@ -28,7 +30,8 @@ fn listening() -> Vec<u16> {
 fn no_netfilter_rule_and_no_proxy_carries_the_traffic() {
     let lab = Lab::up("path", 3);
     lab.ctl(&["network", "create", "-d", "overlay", "app"]).ok();
-    let create = ["service", "create", "--name", "web", "--network", "app", "--replicas", "3", "-p", "8080:80"];
+    let create =
+        ["service", "create", "--name", "web", "--network", "app", "--replicas", "3", "-p", "8080:80"];
     lab.ctl(&[&create[..], &["mesh/whoami:1"]].concat()).ok();
     let all = task_ids(&lab, "web");
     for node in 1..=3 {
@@ -39,7 +42,9 @@ fn no_netfilter_rule_and_no_proxy_carries_the_traffic() {
         let rules = lab.inside(member, || Command::new("nft").args(["list", "ruleset"]).output().unwrap());
         assert!(rules.status.success(), "{rules:?}");
         assert_eq!(String::from_utf8_lossy(&rules.stdout).trim(), "", "nft rules in n{node}");
-        let tables = lab.inside(member, || fs::read_to_string("/proc/thread-self/net/ip_tables_names").unwrap_or_default());
+        let tables = lab.inside(member, || {
+            fs::read_to_string("/proc/thread-self/net/ip_tables_names").unwrap_or_default()
+        });
         assert_eq!(tables, "", "iptables tables in n{node}");
 
         let before = packets(&lab, node);
@@ -53,14 +58,17 @@ fn no_netfilter_rule_and_no_proxy_carries_the_traffic() {
 fn packets(lab: &Lab, node: u8) -> u64 {
     let counters = lab.api(node, "/mesh/v1/counters");
     let ways = counters["Paths"].as_object().unwrap().iter();
-    ways.filter(|(name, _)| name.starts_with("ingress-")).map(|(_, way)| way["Packets"].as_u64().unwrap()).sum()
+    ways.filter(|(name, _)| name.starts_with("ingress-"))
+        .map(|(_, way)| way["Packets"].as_u64().unwrap())
+        .sum()
 }
 
 #[test]
 fn with_every_daemon_stopped_ports_names_and_vips_answer_on() {
     let lab = Lab::up("stopped", 3);
     lab.ctl(&["network", "create", "-d", "overlay", "app"]).ok();
-    let create = ["service", "create", "--name", "web", "--network", "app", "--replicas", "3", "-p", "8080:80"];
+    let create =
+        ["service", "create", "--name", "web", "--network", "app", "--replicas", "3", "-p", "8080:80"];
     lab.ctl(&[&create[..], &["mesh/whoami:1"]].concat()).ok();
     let tasks = lab.running("web");
     let all = task_ids(&lab, "web");

@@ -2,11 +2,12 @@
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream};
+use std::process::Command;
 use std::time::Duration;
 
 use socket2::{Domain, Socket, Type};
 
-use crate::harness::Lab;
+use crate::harness::{Lab, RunningTask, bin};
 use crate::ingress::on;
 use crate::names::addresses;
 use crate::traffic::{get, whoami, whoami_udp};
@@ -43,7 +44,10 @@ fn one_client_port_to_two_nodes_with_one_backend_keeps_both_connections() {
                 for round in 0..5 {
                     for (name, stream) in [("first", &mut one), ("second", &mut two)] {
                         let answer = ask(stream);
-                        assert!(answer.starts_with("HTTP/1.1 200"), "{name} {round} (backend on n{backend}): {answer}");
+                        assert!(
+                            answer.starts_with("HTTP/1.1 200"),
+                            "{name} {round} (backend on n{backend}): {answer}"
+                        );
                         assert!(answer.contains("client=192.0.2.200"), "{answer}");
                     }
                 }
@@ -56,7 +60,20 @@ fn one_client_port_to_two_nodes_with_one_backend_keeps_both_connections() {
 fn tasks_on_different_nodes_exchange_ping_udp_and_ten_megabytes_each_way() {
     let lab = Lab::up("sizes", 2);
     lab.ctl(&["network", "create", "-d", "overlay", "app"]).ok();
-    lab.ctl(&["service", "create", "--name", "web", "--network", "app", "-p", "8080:80", "--mode", "global", "mesh/whoami:1"]).ok();
+    lab.ctl(&[
+        "service",
+        "create",
+        "--name",
+        "web",
+        "--network",
+        "app",
+        "-p",
+        "8080:80",
+        "--mode",
+        "global",
+        "mesh/whoami:1",
+    ])
+    .ok();
     let tasks = lab.running("web");
     for (here, there) in [(&tasks[0], &tasks[1]), (&tasks[1], &tasks[0])] {
         lab.inside_task(here.node, &here.id, || {
@@ -79,7 +96,7 @@ fn tasks_on_different_nodes_exchange_ping_udp_and_ten_megabytes_each_way() {
 
 const TEN_MEGABYTES: usize = 10_000_000;
 
-fn there_name(lab: &Lab, task: &crate::harness::RunningTask) -> String {
+fn there_name(lab: &Lab, task: &RunningTask) -> String {
     let node = task.value["NodeID"].as_str().unwrap();
     assert!(lab.name().starts_with("sizes"));
     format!("web.{node}.{}", task.id)
@@ -93,41 +110,21 @@ fn download(from: SocketAddrV4) -> usize {
 fn upload(to: SocketAddrV4) -> usize {
     let mut stream = TcpStream::connect(to).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-    write!(stream, "POST /upload HTTP/1.1\r\nHost: mesh\r\nConnection: close\r\nContent-Length: {TEN_MEGABYTES}\r\n\r\n").unwrap();
+    write!(
+        stream,
+        "POST /upload HTTP/1.1\r\nHost: mesh\r\nConnection: close\r\nContent-Length: {TEN_MEGABYTES}\r\n\r\n"
+    )
+    .unwrap();
     stream.write_all(&vec![b'x'; TEN_MEGABYTES]).unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     let body = answer.split_once("\r\n\r\n").unwrap().1;
-    body.chars().filter(char::is_ascii_digit).collect::<String>().parse().unwrap()
+    body.lines().find_map(|line| line.strip_prefix("bytes=")).unwrap().parse().unwrap()
 }
 
 /// One ICMP echo of `size` payload bytes that must not be fragmented.
-fn ping(to: Ipv4Addr, size: usize) -> bool {
-    let socket = Socket::new(Domain::IPV4, Type::RAW, Some(socket2::Protocol::ICMPV4)).unwrap();
-    socket.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
-    nix::sys::socket::setsockopt(&socket, nix::sys::socket::sockopt::IpMtuDiscover, &2).unwrap();
-    let mut packet = vec![8, 0, 0, 0, 0x4d, 0x53, 0, 1];
-    packet.resize(8 + size, 0x5a);
-    let sum = checksum(&packet);
-    packet[2..4].copy_from_slice(&sum.to_be_bytes());
-    if socket.send_to(&packet, &SocketAddr::from((to, 0)).into()).is_err() {
-        return false;
-    }
-    let mut answer = vec![0; 2048];
-    while let Ok(length) = (&socket).read(&mut answer) {
-        // Raw sockets see the IP header: 20 bytes, then type 0 (echo reply) with our identifier.
-        if length == 28 + size && answer[20] == 0 && answer[24..26] == [0x4d, 0x53] {
-            return true;
-        }
-    }
-    false
-}
-
-/// RFC 1071.
-fn checksum(bytes: &[u8]) -> u16 {
-    let mut sum: u32 = bytes.chunks(2).map(|pair| u32::from(pair[0]) << 8 | u32::from(*pair.get(1).unwrap_or(&0))).sum();
-    while sum > 0xffff {
-        sum = (sum & 0xffff) + (sum >> 16);
-    }
-    !u16::try_from(sum).unwrap()
+fn ping(to: Ipv4Addr, size: u16) -> bool {
+    let (to, size) = (to.to_string(), size.to_string());
+    let whoami = ["whoami", "ping", &to, "-s", &size, "--df", "-n", "1"];
+    Command::new(bin().join("meshd")).args(whoami).output().unwrap().status.success()
 }

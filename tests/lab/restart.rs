@@ -15,17 +15,25 @@ fn stream(to: SocketAddrV4, seconds: u64) -> std::io::Result<usize> {
     use std::io::Write;
     let mut connection = TcpStream::connect(to)?;
     connection.set_read_timeout(Some(Duration::from_secs(5)))?;
-    write!(connection, "GET /stream?seconds={seconds}&interval=100ms HTTP/1.1\r\nHost: {to}\r\nConnection: close\r\n\r\n")?;
+    write!(
+        connection,
+        "GET /stream?seconds={seconds}&interval=100ms HTTP/1.1\r\nHost: {to}\r\nConnection: close\r\n\r\n"
+    )?;
     let (mut text, start) = (String::new(), Instant::now());
     connection.read_to_string(&mut text)?;
     let whole = start.elapsed() >= Duration::from_secs(seconds - 1) && text.ends_with("0\r\n\r\n");
-    if whole { Ok(text.len()) } else { Err(std::io::Error::other(format!("cut after {:?}", start.elapsed()))) }
+    if whole {
+        Ok(text.len())
+    } else {
+        Err(std::io::Error::other(format!("cut after {:?}", start.elapsed())))
+    }
 }
 
 /// Ends each meshd in turn by `fault` under load and streams; nothing may fail and no task may move.
 fn survives(name: &str, fault: &'static str) {
     let lab = Lab::up(name, 3);
-    lab.ctl(&["service", "create", "--name", "web", "--replicas", "6", "-p", "8080:80", "mesh/whoami:1"]).ok();
+    lab.ctl(&["service", "create", "--name", "web", "--replicas", "6", "-p", "8080:80", "mesh/whoami:1"])
+        .ok();
     let before: Vec<_> = lab.running("web").into_iter().map(|task| (task.id, task.node, task.pid)).collect();
     let targets: Vec<SocketAddrV4> = (1..=3).map(|node| on(&lab, node, 8080)).collect();
     let stop = AtomicBool::new(false);
@@ -33,7 +41,8 @@ fn survives(name: &str, fault: &'static str) {
     let (loads, streams) = thread::scope(|scope| {
         let streams: Vec<_> =
             targets.iter().map(|to| scope.spawn(move || lab.client(|| stream(*to, 60)))).collect();
-        let loads: Vec<_> = (0..4).map(|_| scope.spawn(move || lab.client(|| load(targets, 50, stop)))).collect();
+        let loads: Vec<_> =
+            (0..4).map(|_| scope.spawn(move || lab.client(|| load(targets, 50, stop)))).collect();
         for round in 0..2 {
             for node in 1..=3 {
                 let node = lab.node(node).to_string();
@@ -49,7 +58,13 @@ fn survives(name: &str, fault: &'static str) {
     });
     let failed: Vec<&String> = loads.iter().flat_map(|load| &load.failed).collect();
     let done: usize = loads.iter().map(|load| load.done).sum();
-    assert!(failed.is_empty(), "{} of {done} requests failed: {:?}", failed.len(), &failed[..failed.len().min(5)]);
+    assert!(
+        failed.is_empty(),
+        "{} of {done} requests failed: {:?}",
+        failed.len(),
+        &failed[..failed.len().min(5)]
+    );
+    println!("{done} requests, {} of them late", loads.iter().map(|load| load.late).sum::<usize>());
     assert!(done > 200 * 55, "only {done} requests in a minute");
     for (to, stream) in targets.iter().zip(streams) {
         assert!(stream.is_ok(), "stream through {to}: {stream:?}");

@@ -59,7 +59,12 @@ pub fn whoami_udp(to: SocketAddrV4) -> io::Result<Answer> {
 pub fn met(count: usize, mut ask: impl FnMut() -> io::Result<Answer>) -> BTreeSet<String> {
     let answers: Vec<io::Result<Answer>> = (0..count).map(|_| ask()).collect();
     let failed: Vec<&io::Error> = answers.iter().filter_map(|answer| answer.as_ref().err()).collect();
-    assert!(failed.is_empty(), "{} of {count} requests failed: {:?}", failed.len(), &failed[..failed.len().min(3)]);
+    assert!(
+        failed.is_empty(),
+        "{} of {count} requests failed: {:?}",
+        failed.len(),
+        &failed[..failed.len().min(3)]
+    );
     answers.into_iter().flatten().map(|answer| answer["task"].clone()).collect()
 }
 
@@ -68,6 +73,8 @@ pub fn met(count: usize, mut ask: impl FnMut() -> io::Result<Answer>) -> BTreeSe
 pub struct Load {
     pub done: usize,
     pub failed: Vec<String>,
+    /// Requests that waited for a repeated SYN (a second and more).
+    pub late: usize,
 }
 
 /// Makes requests at `rate` a second, in turn to each of `targets`, until `stop`. A request that is late is made
@@ -80,8 +87,12 @@ pub fn load(targets: &[SocketAddrV4], rate: u32, stop: &AtomicBool) -> Load {
             break;
         }
         std::thread::sleep((start + gap * number).saturating_duration_since(Instant::now()));
+        let asked = Instant::now();
         match whoami(*to) {
-            Ok(_) => seen.done += 1,
+            Ok(_) => {
+                seen.done += 1;
+                seen.late += usize::from(asked.elapsed() > Duration::from_millis(900));
+            }
             Err(error) => seen.failed.push(format!("{:?} {to}: {error}", start.elapsed())),
         }
     }

@@ -11,8 +11,20 @@ use crate::traffic::{met, whoami, whoami_udp};
 fn a_vip_reaches_every_replica_from_a_task_on_each_node_over_tcp_and_udp() {
     let lab = Lab::up("vip", 3);
     lab.ctl(&["network", "create", "-d", "overlay", "app"]).ok();
-    lab.ctl(&["service", "create", "--name", "web", "--network", "app", "--replicas", "6", "mesh/whoami:1"]).ok();
-    lab.ctl(&["service", "create", "--name", "probe", "--network", "app", "--mode", "global", "mesh/whoami:1"]).ok();
+    lab.ctl(&["service", "create", "--name", "web", "--network", "app", "--replicas", "6", "mesh/whoami:1"])
+        .ok();
+    lab.ctl(&[
+        "service",
+        "create",
+        "--name",
+        "probe",
+        "--network",
+        "app",
+        "--mode",
+        "global",
+        "mesh/whoami:1",
+    ])
+    .ok();
     let all = task_ids(&lab, "web");
     for probe in lab.running("probe") {
         lab.inside_task(probe.node, &probe.id, || {

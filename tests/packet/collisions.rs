@@ -6,7 +6,7 @@ use mesh_abi::drop::DropReason;
 use mesh_abi::tunnel::{INGRESS_VNI, reply_mac, request_mac};
 use mesh_abi::{Be16, map};
 
-use crate::packet::{ACK, RST, SYN, mac, syn, tcp, udp};
+use crate::packet::{ACK, FIN, RST, SYN, mac, syn, tcp, udp};
 use crate::world::{ANN_IF, BLUE, BOB, BOB_IF, FLOWS_ROOM, NODE, PEER, PEER2, UPLINK, World, ip, key, tuple};
 
 const TCP: u8 = 6;
@@ -73,6 +73,23 @@ fn closed_vip_connection_does_not_hijack_a_direct_one() {
     let answer = tcp(BOB_PORT, ANN_PORT, SYN | ACK);
     world.task(BOB_IF, &answer).reaches_task(ANN_IF, tcp(BOB_PORT, ANN_PORT, SYN | ACK));
     assert!(world.get::<FlowKey, Flow>(map::FLOWS_OPENING, &key(BLUE, ANN_PORT, VIP_PORT, TCP)).is_none());
+}
+
+#[test]
+fn connection_in_time_wait_keeps_its_port_for_as_long() {
+    let mut world = World::new();
+    world.vip(&[BOB]);
+    world.task(ANN_IF, &syn(ANN_PORT, VIP_PORT)).reaches_task(BOB_IF, syn(ANN_PORT, BOB_PORT));
+    world.task(BOB_IF, &tcp(BOB_PORT, ANN_PORT, SYN | ACK)).bytes_to(ANN_IF);
+    world.task(ANN_IF, &tcp(ANN_PORT, VIP_PORT, FIN | ACK)).bytes_to(BOB_IF);
+    world.task(BOB_IF, &tcp(BOB_PORT, ANN_PORT, FIN | ACK)).bytes_to(ANN_IF);
+    // Bob's socket would take a SYN from the same port for an old duplicate.
+    let direct = world.task(ANN_IF, &syn(ANN_PORT, BOB_PORT)).bytes_to(BOB_IF);
+    assert_ne!(source_port(&direct), 40_000);
+    world.counted(Path::Remapped, 1);
+    world.task(ANN_IF, &tcp(ANN_PORT, BOB_PORT, RST)).bytes_to(BOB_IF);
+    world.age(121);
+    world.task(ANN_IF, &syn(ANN_PORT, BOB_PORT)).reaches_task(BOB_IF, syn(ANN_PORT, BOB_PORT));
 }
 
 #[test]

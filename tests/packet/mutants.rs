@@ -78,8 +78,14 @@ const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "living reverse entry of another taken over",
         file: "conntrack.rs",
-        right: "if own || over",
-        wrong: "if own || over || flow.state == 1",
+        right: "let over = own ||",
+        wrong: "let over = true || own ||",
+    },
+    Mutant {
+        name: "flow in TIME-WAIT taken over by another frontend",
+        file: "conntrack.rs",
+        right: "&& flow.fins != FIN_FORWARD | FIN_REVERSE",
+        wrong: "",
     },
     Mutant {
         name: "SYN moves an established connection",

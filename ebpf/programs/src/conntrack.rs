@@ -192,14 +192,22 @@ fn other_port() -> Be16 {
     Be16::new((PORTS_FROM + random % (0x1_0000 - PORTS_FROM)) as u16)
 }
 
+/// Whether the flow was reset. One that both sides ended with FIN leaves a socket in TIME-WAIT: the SYN of
+/// another frontend's flow would be taken for an old duplicate there (an opener's timestamps run apart for
+/// each address it talks to; RFC 7323 section 5) and answered a second late.
+#[inline(always)]
+fn was_reset(flow: &Flow) -> bool {
+    flow.state == State::Closing as u8 && flow.fins != FIN_FORWARD | FIN_REVERSE
+}
+
 /// Makes the reverse entry, unless a living flow of another opener has its key.
 #[inline(never)]
 fn claim(key: &FlowKey, flow: &Flow, now: u64) -> Claim {
     let partner = flow.partner(key.protocol);
     if let Some(other) = find(&partner) {
         let own = other.rewrite == key.tuple.turned() && other.partner_vni == key.vni;
-        let over = other.state == State::Closing as u8 || is_idle(&partner, other, now);
-        return if own || over { Claim::Over } else { Claim::Taken };
+        let over = own || was_reset(other) || is_idle(&partner, other, now);
+        return if over { Claim::Over } else { Claim::Taken };
     }
     match FLOWS_OPENING.insert(partner, mirror(key, flow), u64::from(BPF_NOEXIST)) {
         Ok(()) => Claim::Made,
