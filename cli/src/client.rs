@@ -16,6 +16,7 @@ use mesh_api::engine::service::{Service, ServiceSpec};
 use mesh_api::engine::swarm::{InitRequest, JoinRequest, Swarm, SwarmSpec};
 use mesh_api::engine::system::{SystemInfo, VersionResponse};
 use mesh_api::engine::task::Task;
+use mesh_api::mesh::Settled;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -184,6 +185,11 @@ impl Client {
         let options = query::ListTasksOptions { filters: map(filters) };
         let answer = self.docker.list_tasks(Some(options)).await;
         self.model(answer)
+    }
+
+    /// `GET /mesh/v1/settled`
+    pub async fn settled(&self) -> Result<Settled, CliError> {
+        self.http.get("/mesh/v1/settled").await
     }
 
     /// Any object as the daemon shows it, nothing lost.

@@ -129,6 +129,18 @@ pub struct Digest {
     pub digest: String,
 }
 
+/// Whether every node's network and names are as the store says.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct Settled {
+    /// All of them are.
+    pub settled: bool,
+    /// Index of the store that was asked about.
+    pub index: u64,
+    /// Host names of the nodes that are not; those that are down do not count.
+    pub waiting: Vec<String>,
+}
+
 /// One line of `GET /mesh/v1/watch`.
 ///
 /// It begins with the objects as they are (all, or with `since` those changed later), then says which exist

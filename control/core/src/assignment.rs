@@ -173,6 +173,16 @@ impl AssignmentChanges {
     }
 }
 
+impl AssignmentUpdate {
+    /// Version that the agent has afterwards.
+    pub fn version(&self) -> u64 {
+        match self {
+            Self::Full { version, .. } => *version,
+            Self::Increment { to, .. } => *to,
+        }
+    }
+}
+
 impl AssignmentSet {
     /// Takes in an update. `version` is what this set stands for, 0 at first, and is brought forward.
     /// On an error the set is as before; the agent then opens a new session.

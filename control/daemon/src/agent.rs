@@ -16,6 +16,7 @@ pub mod saved;
 pub mod seam;
 pub mod session;
 pub mod task;
+mod versions;
 pub mod view;
 pub mod ways;
 pub mod worker;

@@ -23,6 +23,7 @@ use crate::describe::describe;
 use crate::error::DaemonError;
 use crate::joining::{Admission, Application};
 use crate::member::{self, ManagerStart, Member};
+use crate::settling::Settling;
 use crate::state::{Membership, StateDir};
 
 /// How long a join may take before it goes on in the background.
@@ -295,6 +296,11 @@ impl Daemon {
     /// The replicated store, when this node is a manager; else Swarm's words on why not.
     pub fn manager(&self) -> Result<Raft, DaemonError> {
         self.member()?.raft().cloned().ok_or(DaemonError::NotManager)
+    }
+
+    /// What tells whether the nodes have what the store says, when this node is a manager.
+    pub fn settling(&self) -> Result<Settling, DaemonError> {
+        self.member()?.settling().cloned().ok_or(DaemonError::NotManager)
     }
 
     /// The node's dataplane (`vips()`, `flows()`, `counters()`), when it is in a cluster. It is to be let go

@@ -8,12 +8,13 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use mesh_core::assignment::AssignmentUpdate;
 use mesh_core::id::{NodeId, SessionId, TaskId};
-use mesh_core::leader::{Actions, Event, Leader};
+use mesh_core::leader::{Actions, Event, Leader, Settled};
 use mesh_core::object::{Node, NodeDescription, NodeState, TaskStatus};
-use mesh_core::store::{Expect, Object, Store, Transaction, Write};
+use mesh_core::store::{Change, Delta, Expect, Object, Store, Transaction, Write};
 use mesh_core::time::Timestamp;
 use mesh_raft::{Committed, ProposeError, Raft, Role};
 use std::sync::Arc;
+use tokio::sync::broadcast::error::TryRecvError;
 use tokio::sync::{broadcast, mpsc, watch};
 
 use crate::clock::now;
@@ -46,7 +47,7 @@ pub struct Opened {
     pub outbound: Outbound,
 }
 
-/// What agents say.
+/// What agents say, and who waits for them.
 #[derive(Debug)]
 pub enum Input {
     /// A session was opened.
@@ -74,6 +75,18 @@ pub enum Input {
         /// Tasks and their states.
         statuses: Vec<(TaskId, TaskStatus)>,
     },
+    /// The node's network is as its assignments say.
+    Applied {
+        /// The session.
+        session: SessionId,
+        /// Version of the assignments.
+        version: u64,
+    },
+    /// Raft has told all its changes up to this log entry; those that changed nothing it does not tell.
+    CaughtUp {
+        /// The log entry.
+        index: u64,
+    },
     /// The daemon restarts.
     Restart {
         /// The node.
@@ -91,8 +104,13 @@ pub enum Input {
 }
 
 /// Leads whenever raft says so, until raft ends or `stop` says so. `inbox` holds the leader's inbox while
-/// there is one.
-pub async fn run(raft: Raft, inbox: watch::Sender<Option<mpsc::Sender<Input>>>, mut stop: Stop) {
+/// there is one; `nodes` tells what the nodes have applied meanwhile.
+pub async fn run(
+    raft: Raft,
+    inbox: watch::Sender<Option<mpsc::Sender<Input>>>,
+    nodes: watch::Sender<Settled>,
+    mut stop: Stop,
+) {
     let mut role = raft.role();
     loop {
         let leads = tokio::select! {
@@ -111,34 +129,40 @@ pub async fn run(raft: Raft, inbox: watch::Sender<Option<mpsc::Sender<Input>>>, 
         tokio::select! {
             () = raised(&mut stop) => {}
             _ = lost => tracing::info!("this manager leads no longer"),
-            () = Term::begin(raft.clone()).run(inputs) => {}
+            () = Term::begin(raft.clone(), &nodes).run(inputs) => {}
         }
         inbox.send_replace(None);
+        nodes.send_replace(Settled::default());
     }
 }
 
 /// One term of leadership; dropping it ends all sessions.
-struct Term {
+struct Term<'a> {
     raft: Raft,
     leader: Leader,
     /// Index of the last entry the leader knows.
     seen: u64,
     changes: broadcast::Receiver<Arc<Committed>>,
     sessions: HashMap<SessionId, Outbound>,
-    settled: (mpsc::UnboundedSender<Option<u64>>, mpsc::UnboundedReceiver<Option<u64>>),
+    /// How proposals ended.
+    outcomes: (mpsc::UnboundedSender<Option<u64>>, mpsc::UnboundedReceiver<Option<u64>>),
+    /// What the nodes have applied.
+    nodes: &'a watch::Sender<Settled>,
     wake_at: Option<Timestamp>,
 }
 
-impl Term {
-    fn begin(raft: Raft) -> Self {
+impl<'a> Term<'a> {
+    fn begin(raft: Raft, nodes: &'a watch::Sender<Settled>) -> Self {
         let changes = raft.changes();
         let store = raft.store();
+        nodes.send_replace(Settled::new(store.index()));
         Self {
             leader: Leader::new(&store, now()),
             seen: store.index(),
             changes,
             sessions: HashMap::new(),
-            settled: mpsc::unbounded_channel(),
+            outcomes: mpsc::unbounded_channel(),
+            nodes,
             wake_at: None,
             raft,
         }
@@ -152,15 +176,15 @@ impl Term {
             tokio::select! {
                 biased;
                 committed = self.changes.recv() => {
-                    // Lagging, ended, or replaced whole: a new term starts from the store as it is.
+                    // Lagging or ended: a new term starts from the store as it is.
                     let Ok(committed) = committed else { return };
-                    if committed.replaced {
+                    if !self.committed(&committed) {
                         return;
                     }
-                    self.committed(&committed);
                 }
-                Some(index) = self.settled.1.recv() => self.step(Event::Settled { index }),
+                Some(index) = self.outcomes.1.recv() => self.step(Event::Settled { index }),
                 input = inputs.recv() => match input {
+                    Some(Input::CaughtUp { index }) if !self.catch_up(index) => return,
                     Some(input) => self.input(input),
                     None => return,
                 },
@@ -172,25 +196,54 @@ impl Term {
         }
     }
 
-    fn committed(&mut self, committed: &Committed) {
-        if committed.index > self.seen {
+    /// Takes in what an entry changed; false when it replaced the store whole.
+    fn committed(&mut self, committed: &Committed) -> bool {
+        if committed.index > self.seen && !committed.replaced {
             self.seen = committed.index;
             self.step(Event::Committed { index: committed.index, changes: committed.changes.clone() });
+            self.nodes.send_modify(|nodes| {
+                for change in &committed.changes {
+                    if let Change::Node(Delta { new: Some(node), .. }) = change {
+                        nodes.node(node.id, node.status.state);
+                    }
+                }
+                nodes.reach(committed.index);
+            });
         }
+        !committed.replaced
+    }
+
+    /// Takes in the changes that are told already, which are all up to `index`; false when it has lost track
+    /// of the store.
+    fn catch_up(&mut self, index: u64) -> bool {
+        loop {
+            match self.changes.try_recv() {
+                Ok(committed) if self.committed(&committed) => {}
+                Err(TryRecvError::Empty) => break,
+                Ok(_) | Err(_) => return false,
+            }
+        }
+        self.nodes.send_modify(|nodes| nodes.reach(index));
+        true
     }
 
     fn input(&mut self, input: Input) {
         let event = match input {
             Input::Opened(opened) => self.opened(*opened),
+            Input::CaughtUp { .. } => return,
+            Input::Applied { session, version } => {
+                self.nodes.send_modify(|nodes| nodes.applied(session, version));
+                return;
+            }
             Input::Closed { node, session } => {
-                self.sessions.remove(&session);
+                self.end(session);
                 Event::SessionClosed { node, session }
             }
             Input::Heartbeat { node, session } => Event::Heartbeat { node, session },
             Input::Statuses { node, session, statuses } => Event::Statuses { node, session, statuses },
             Input::Restart { node, session } => Event::RestartAnnounced { node, session },
             Input::Leave { node, session } => {
-                self.sessions.remove(&session);
+                self.end(session);
                 tokio::spawn(mark_left(self.raft.clone(), node));
                 Event::SessionClosed { node, session }
             }
@@ -202,6 +255,7 @@ impl Term {
         let Opened { node, session, description, addr, data_path_addr, outbound } = opened;
         let welcome = Welcome { managers: managers(&self.raft.store()) };
         self.sessions.insert(session, outbound);
+        self.nodes.send_modify(|nodes| nodes.open(node, session));
         self.tell(session, manager_message::Kind::Welcome(welcome));
         Event::SessionOpened { node, session, description: Box::new(description), addr, data_path_addr }
     }
@@ -212,11 +266,12 @@ impl Term {
         self.wake_at = wake_at;
         for (session, update) in send {
             self.assign(session, &update);
+            self.nodes.send_modify(|nodes| nodes.sent(session, update.version()));
         }
         for session in close {
             let reason = "replaced by a newer session, or the node is not in the cluster".to_owned();
             self.tell(session, manager_message::Kind::Close(Close { reason }));
-            self.sessions.remove(&session);
+            self.end(session);
         }
         self.propose(propose);
     }
@@ -226,7 +281,7 @@ impl Term {
             Ok(sealed) => self.tell(session, manager_message::Kind::Assignments(sealed)),
             Err(error) => {
                 tracing::error!(%error, "a session is ended");
-                self.sessions.remove(&session);
+                self.end(session);
             }
         }
     }
@@ -235,8 +290,13 @@ impl Term {
     fn tell(&mut self, session: SessionId, kind: manager_message::Kind) {
         let Some(outbound) = self.sessions.get(&session) else { return };
         if outbound.try_send(Ok(ManagerMessage { kind: Some(kind) })).is_err() {
-            self.sessions.remove(&session);
+            self.end(session);
         }
+    }
+
+    fn end(&mut self, session: SessionId) {
+        self.sessions.remove(&session);
+        self.nodes.send_modify(|nodes| nodes.close(session));
     }
 
     /// Proposes a batch, in order, and has each outcome handed in.
@@ -244,15 +304,15 @@ impl Term {
         if batch.is_empty() {
             return;
         }
-        let (raft, settled) = (self.raft.clone(), self.settled.0.clone());
+        let (raft, outcomes) = (self.raft.clone(), self.outcomes.0.clone());
         tokio::spawn(async move {
-            let outcomes = join_all(batch.into_iter().map(|transaction| raft.propose(transaction))).await;
-            for outcome in outcomes {
+            let done = join_all(batch.into_iter().map(|transaction| raft.propose(transaction))).await;
+            for outcome in done {
                 let index = outcome.map(|committed| committed.index).map_err(|error| {
                     tracing::debug!(%error, "a proposal of the leader was not made");
                 });
                 // The term may be over.
-                let _ = settled.send(index.ok());
+                let _ = outcomes.send(index.ok());
             }
         });
     }

@@ -21,6 +21,7 @@ pub mod leader;
 pub mod manager;
 pub mod member;
 pub mod rpc;
+pub mod settling;
 pub mod start;
 pub mod state;
 pub mod stop;

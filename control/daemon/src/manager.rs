@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mesh_core::id::ClusterId;
+use mesh_core::leader::Settled;
 use mesh_identity::Authority;
 use mesh_identity::tls::NodeIdentity;
 use mesh_raft::Raft;
@@ -20,6 +21,7 @@ use crate::rpc::join::JoinService;
 use crate::rpc::proto::dispatcher_server::DispatcherServer;
 use crate::rpc::proto::join_server::JoinServer;
 use crate::rpc::{JOIN_MESSAGE_MAX, MESSAGE_MAX, listener};
+use crate::settling::Settling;
 use crate::stop::raised;
 
 /// How long sessions may take to end when the manager stops.
@@ -28,6 +30,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// A running manager.
 pub struct Manager {
     raft: Raft,
+    settling: Settling,
     stop: watch::Sender<bool>,
     leader: JoinHandle<()>,
     endpoint: JoinHandle<()>,
@@ -53,6 +56,8 @@ impl Manager {
         let Parts { raft, authority, identity, listener, cluster } = parts;
         let (stop, stopping) = watch::channel(false);
         let (inbox, leader) = watch::channel(None);
+        let (nodes, nodes_seen) = watch::channel(Settled::default());
+        let settling = Settling { leader: leader.clone(), nodes: nodes_seen };
         let dispatcher = DispatcherServer::new(DispatcherService { cluster, leader })
             .max_decoding_message_size(MESSAGE_MAX)
             .max_encoding_message_size(MESSAGE_MAX);
@@ -67,13 +72,18 @@ impl Manager {
                 tracing::error!(%error, "the endpoint for other nodes has ended");
             }
         });
-        let leader = tokio::spawn(leader::run(raft.clone(), inbox, stopping));
-        Ok(Self { raft, stop, leader, endpoint })
+        let leader = tokio::spawn(leader::run(raft.clone(), inbox, nodes, stopping));
+        Ok(Self { raft, settling, stop, leader, endpoint })
     }
 
     /// The replicated store.
     pub fn raft(&self) -> &Raft {
         &self.raft
+    }
+
+    /// What tells whether the nodes have what the store says.
+    pub fn settling(&self) -> &Settling {
+        &self.settling
     }
 
     /// Ends the sessions, the endpoint and raft; what is on disk is complete on return.

@@ -26,6 +26,7 @@ use crate::config::Config;
 use crate::entropy::SystemEntropy;
 use crate::error::DaemonError;
 use crate::manager::{Manager, Parts};
+use crate::settling::Settling;
 use crate::state::{Membership, StateDir};
 use crate::{describe, upstreams};
 
@@ -44,6 +45,7 @@ pub struct Member {
     session: watch::Receiver<SessionState>,
     managers: watch::Receiver<Vec<SocketAddr>>,
     raft: Option<Raft>,
+    settling: Option<Settling>,
     running: Mutex<Option<Running>>,
 }
 
@@ -115,6 +117,7 @@ impl Member {
         // takes its time.
         let raft = manager.as_ref().map(|manager| manager.raft.clone());
         let manager = manager.map(|start| start_manager(start, state, &membership, &identity)).transpose()?;
+        let settling = manager.as_ref().map(|manager| manager.settling().clone());
         let (agent, inbox) = ways();
         let (managers, session_state, session, end_session) = hold_session(&membership, &identity, &agent)?;
         tokio::spawn(remember_managers(state.clone(), membership.clone(), managers.clone()));
@@ -139,6 +142,7 @@ impl Member {
             session: session_state,
             managers,
             raft,
+            settling,
             running: Mutex::new(Some(running)),
         })
     }
@@ -153,6 +157,11 @@ impl Member {
     /// The replicated store, on a manager.
     pub fn raft(&self) -> Option<&Raft> {
         self.raft.as_ref()
+    }
+
+    /// What tells whether the nodes have what the store says, on a manager.
+    pub fn settling(&self) -> Option<&Settling> {
+        self.settling.as_ref()
     }
 
     /// The node's dataplane.

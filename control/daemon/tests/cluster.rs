@@ -7,15 +7,16 @@
 
 mod common;
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
-use common::{Cluster, Worker};
+use common::{Cluster, PATIENCE, Worker};
 use mesh_core::object::{NodeState, TaskState};
 use mesh_core::spec::Role;
 use mesh_identity::{Authority, CertificateRequest, JoinToken, NODE_CERTIFICATE_LIFE, TokenSecret};
 use meshd::error::DaemonError;
 use meshd::rpc::proto::AgentMessage;
 use meshd::rpc::proto::dispatcher_client::DispatcherClient;
+use meshd::settling::Settlement;
 use tonic::Code;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -166,4 +167,39 @@ async fn sessions_are_for_nodes_of_the_cluster_alone() {
         mesh_identity::tls::NodeIdentity::new(other.root().clone(), certificate, csr.key_pem).unwrap();
     let tls = stranger.client_config().unwrap();
     assert!(meshd::rpc::client::connect(cluster.addr().to_string(), tls.into()).await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_is_settled_once_the_slowest_node_has_it_and_the_dead_are_not_waited_for() {
+    let cluster = Cluster::start().await;
+    let (quick, slow) = (Worker::join(&cluster).await, Worker::join(&cluster).await);
+    quick.served().await;
+    slow.served().await;
+    let all = Settlement { settled: true, waiting: Vec::new() };
+    assert_eq!(cluster.settled(PATIENCE).await, all);
+
+    slow.network.hold(true);
+    cluster.create_service("one", 0).await;
+    let waited = cluster.settled(Duration::from_millis(300)).await;
+    assert_eq!(waited, Settlement { settled: false, waiting: vec![slow.node()] });
+    let (later, ()) = tokio::join!(cluster.settled(PATIENCE), async { slow.network.hold(false) });
+    assert_eq!(later, all);
+
+    slow.network.hold(true);
+    cluster.create_service("two", 0).await;
+    let (left, ()) = tokio::join!(cluster.settled(PATIENCE), async { slow.crash() });
+    assert_eq!(left, all);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_entry_that_changed_nothing_is_settled_too() {
+    let cluster = Cluster::start().await;
+    let worker = Worker::join(&cluster).await;
+    worker.served().await;
+    cluster.conflict().await;
+    // Sooner than any other entry comes by itself.
+    assert!(cluster.settled(Duration::from_secs(3)).await.settled);
+    cluster.create_service("one", 2).await;
+    cluster.wait_running(2).await;
+    assert!(cluster.settled(PATIENCE).await.settled);
 }

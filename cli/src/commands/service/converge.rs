@@ -1,4 +1,4 @@
-//! Waiting until a service has the tasks it wants. The daemon tells of each change
+//! Waiting until a service has the tasks it wants, and every node knows of them. The daemon tells of each change
 //! (`GET /mesh/v1/watch`), so the command returns the moment it holds.
 
 use std::collections::BTreeMap;
@@ -7,6 +7,7 @@ use mesh_api::engine::service::Service;
 use mesh_api::engine::task::Task;
 use mesh_api::mesh::{Object, ObjectKind, WatchEvent};
 
+use super::settle::settle;
 use crate::client::{Client, escape};
 use crate::error::CliError;
 use crate::output::Shell;
@@ -46,8 +47,9 @@ async fn follow(id: &str, quiet: bool, client: &Client, shell: &mut Shell) -> Re
         let done = total.is_some_and(|total| running as u64 == total) && running == tasks.len();
         progress.show(total, &tasks, shell);
         if done {
+            let settled = settle(client, shell).await;
             progress.done(shell);
-            return Ok(());
+            return settled;
         }
     }
     Err(CliError::Broken { host: client.http().host().to_owned(), reason: "the watch ended".to_owned() })

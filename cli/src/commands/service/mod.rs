@@ -9,6 +9,7 @@ mod pretty;
 mod ps;
 mod rm;
 mod scale;
+mod settle;
 mod update;
 
 use clap::Subcommand;

@@ -2,6 +2,7 @@
 
 use clap::Args;
 
+use super::settle::settle;
 use crate::client::Client;
 use crate::commands::inspect::each;
 use crate::error::CliError;
@@ -16,10 +17,12 @@ pub struct RmArgs {
     services: Vec<String>,
 }
 
-/// Removes services.
+/// Removes services; returns once no node answers for them.
 pub async fn run(args: &RmArgs, client: &Client, shell: &mut Shell) -> Result<(), CliError> {
-    each(&args.services, shell, |name| async move {
+    let removed = each(&args.services, shell, |name| async move {
         client.remove_service(name).await.map_err(|error| error.named("service", name))
     })
-    .await
+    .await;
+    let settled = settle(client, shell).await;
+    removed.and(settled)
 }

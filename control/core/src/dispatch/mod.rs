@@ -3,6 +3,7 @@
 //! read from the store.
 
 mod members;
+mod settled;
 #[cfg(test)]
 mod tests;
 mod view;
@@ -15,6 +16,7 @@ use crate::object::{Cluster, Network, Node, Service, Task};
 use crate::store::{Change, Delta, Store};
 use members::{Members, Turn};
 
+pub use settled::Settled;
 pub(crate) use view::full;
 
 /// The open sessions and what their nodes see.

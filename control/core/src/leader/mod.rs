@@ -17,6 +17,8 @@ mod tests;
 
 use std::net::IpAddr;
 
+pub use crate::dispatch::Settled;
+
 use crate::allocate::Allocator;
 use crate::assignment::{AssignmentSet, AssignmentUpdate};
 use crate::command::check_description;

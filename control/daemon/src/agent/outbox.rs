@@ -1,5 +1,5 @@
-//! What the managers have yet to hear of this node's tasks: the last status of each, kept until the task is
-//! forgotten, so that a new session can tell everything again.
+//! What the managers have yet to hear of this node: the last status of each task, kept until the task is
+//! forgotten, so that a new session can tell everything again; and which assignments its network holds.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -24,6 +24,8 @@ struct Inner {
 struct Statuses {
     last: BTreeMap<TaskId, TaskStatus>,
     unsent: BTreeSet<TaskId>,
+    /// Version of the assignments that the network holds, until it is told.
+    applied: Option<u64>,
 }
 
 impl Outbox {
@@ -48,18 +50,32 @@ impl Outbox {
         });
     }
 
-    /// A new session begins: everything is to be told.
-    pub fn all_unsent(&self) {
-        self.with(|statuses| statuses.unsent = statuses.last.keys().copied().collect());
+    /// The network is as the assignments of this version say.
+    pub fn put_applied(&self, version: u64) {
+        self.with(|statuses| statuses.applied = Some(version));
         self.inner.changed.notify_one();
     }
 
-    /// What was not told yet.
+    /// A new session begins: every status is to be told. Its assignments are not applied yet.
+    pub fn all_unsent(&self) {
+        self.with(|statuses| {
+            statuses.unsent = statuses.last.keys().copied().collect();
+            statuses.applied = None;
+        });
+        self.inner.changed.notify_one();
+    }
+
+    /// Statuses that were not told yet.
     pub fn take(&self) -> Vec<(TaskId, TaskStatus)> {
         self.with(|statuses| {
             let unsent = std::mem::take(&mut statuses.unsent);
             unsent.into_iter().filter_map(|id| Some((id, statuses.last.get(&id)?.clone()))).collect()
         })
+    }
+
+    /// The newest version that was applied, if that was not told yet.
+    pub fn take_applied(&self) -> Option<u64> {
+        self.with(|statuses| statuses.applied.take())
     }
 
     /// Resolves when there is something to tell.
@@ -101,5 +117,18 @@ mod tests {
         outbox.forget(one);
         outbox.all_unsent();
         assert_eq!(outbox.take(), told[1..]);
+    }
+
+    #[tokio::test]
+    async fn the_newest_applied_version_is_told_once_and_in_its_session_only() {
+        let outbox = Outbox::default();
+        outbox.put_applied(3);
+        outbox.put_applied(4);
+        outbox.changed().await;
+        assert_eq!(outbox.take_applied(), Some(4));
+        assert_eq!(outbox.take_applied(), None);
+        outbox.put_applied(5);
+        outbox.all_unsent();
+        assert_eq!(outbox.take_applied(), None);
     }
 }

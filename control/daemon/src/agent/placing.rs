@@ -29,7 +29,7 @@ pub async fn run<N: NodeNetwork>(
     mut stop: Stop,
 ) {
     let mut retry = RETRY.0;
-    let mut told = (0, BTreeSet::new());
+    let mut told = (0, BTreeSet::new(), true);
     loop {
         let Numbered { generation, view } = views.borrow_and_update().clone();
         let applied = match &view {
@@ -47,12 +47,13 @@ pub async fn run<N: NodeNetwork>(
                 Some(retry)
             }
         };
+        let whole = applied.is_ok();
         if let Some(failed) = done(applied)
-            && told != (generation, failed.clone())
+            && told != (generation, failed.clone(), whole)
         {
-            told = (generation, failed.clone());
+            told = (generation, failed.clone(), whole);
             // The agent may have ended.
-            let _ = events.send(Event::Applied { generation, failed });
+            let _ = events.send(Event::Applied { generation, failed, whole });
         }
         tokio::select! {
             () = raised(&mut stop) => return,

@@ -19,14 +19,15 @@ use crate::describe::describe;
 use crate::error::chain;
 use crate::rpc::proto::dispatcher_client::DispatcherClient;
 use crate::rpc::proto::{
-    AgentMessage, Heartbeat, Hello, Leave, ManagerMessage, RestartAnnounced, agent_message, manager_message,
+    AgentMessage, Applied, Heartbeat, Hello, Leave, ManagerMessage, RestartAnnounced, agent_message,
+    manager_message,
 };
 use crate::rpc::{MESSAGE_MAX, client, envelope};
 
 /// Waits before a session is opened again: the first, and the longest.
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(500));
 
-/// Statuses that come within this travel together.
+/// What is to be told and comes within this travels together.
 const BATCH: Duration = Duration::from_millis(5);
 
 /// The node looks at itself this often: processes begin to listen, routes come and go.
@@ -76,7 +77,7 @@ pub struct SessionSettings {
     pub advertise_addr: IpAddr,
     /// Address its tunnels end at.
     pub data_path_addr: IpAddr,
-    /// Statuses to tell.
+    /// What is to be told.
     pub outbox: Outbox,
     /// Where assignments go.
     pub events: mpsc::UnboundedSender<Event>,
@@ -275,11 +276,14 @@ impl Session<'_> {
 
     async fn report(&self, to: &mpsc::Sender<AgentMessage>) -> Result<(), SessionError> {
         let statuses = self.settings.outbox.take();
-        if statuses.is_empty() {
-            return Ok(());
+        if !statuses.is_empty() {
+            let sealed = envelope::seal("task statuses", &statuses)?;
+            send(to, agent_message::Kind::Statuses(sealed)).await?;
         }
-        let sealed = envelope::seal("task statuses", &statuses)?;
-        send(to, agent_message::Kind::Statuses(sealed)).await
+        match self.settings.outbox.take_applied() {
+            Some(version) => send(to, agent_message::Kind::Applied(Applied { version })).await,
+            None => Ok(()),
+        }
     }
 }
 

@@ -30,6 +30,8 @@ pub enum Event {
         generation: u64,
         /// Endpoints that could not be made.
         failed: BTreeSet<u32>,
+        /// Nothing at all is missing, names included.
+        whole: bool,
     },
 }
 

@@ -16,6 +16,7 @@ use super::outbox::Outbox;
 use super::saved::{Saved, SavedFile, SavedTask};
 use super::seam::{NodeNetwork, TaskRuntime, View};
 use super::task::{Failure, Operation, Presence, Process, Step, TaskRun, Wanted, is_final, next};
+use super::versions::Versions;
 use super::ways::{AgentState, Event, Inbox, Outcome};
 use super::{launch, placing, view};
 use crate::error::DaemonError;
@@ -33,6 +34,8 @@ pub struct Worker<R> {
     state: watch::Sender<AgentState>,
     set: AssignmentSet,
     version: u64,
+    /// Versions on their way into the network.
+    versions: Versions,
     tasks: BTreeMap<TaskId, Entry>,
     last_dns_client: Option<Ipv4Addr>,
     /// Something changed that must be on disk before it is acted upon.
@@ -70,6 +73,7 @@ pub async fn start<R: TaskRuntime, N: NodeNetwork>(
         state,
         set: AssignmentSet::default(),
         version: 0,
+        versions: Versions::default(),
         tasks: BTreeMap::new(),
         last_dns_client: None,
         unsaved: false,
@@ -139,9 +143,13 @@ impl<R: TaskRuntime> Worker<R> {
                 }
             }
             Event::Done { task, outcome } => self.done(task, outcome),
-            Event::Applied { generation, failed } => {
+            Event::Applied { generation, failed, whole } => {
                 self.applied = generation;
                 self.failed = failed;
+                if whole {
+                    let version = self.versions.applied(generation);
+                    self.acknowledge(version);
+                }
             }
         }
     }
@@ -152,6 +160,7 @@ impl<R: TaskRuntime> Worker<R> {
             tracing::error!(%error, "an assignment update was lost");
             return;
         }
+        self.versions.take_in(self.version);
         self.unsaved = true;
         let set = &self.set;
         for entry in self.tasks.values_mut().filter(|entry| !set.tasks.contains_key(&entry.task.id)) {
@@ -289,6 +298,8 @@ impl<R: TaskRuntime> Worker<R> {
             self.views.send_replace(placing::Numbered { generation: generation + 1, view: Some(fresh) });
         }
         let generation = self.views.borrow().generation;
+        let version = self.versions.rendered(generation);
+        self.acknowledge(version);
         let mut waiting = false;
         for entry in
             self.tasks.values_mut().filter(|entry| entry.settles_at == u64::MAX && !entry.run.settled)
@@ -298,7 +309,14 @@ impl<R: TaskRuntime> Worker<R> {
         }
         if waiting && generation <= self.applied {
             // The network already is as these tasks need it: look at them again.
-            let _ = self.events.send(Event::Applied { generation, failed: self.failed.clone() });
+            let failed = self.failed.clone();
+            let _ = self.events.send(Event::Applied { generation, failed, whole: false });
+        }
+    }
+
+    fn acknowledge(&self, applied: Option<u64>) {
+        if let Some(version) = applied {
+            self.outbox.put_applied(version);
         }
     }
 

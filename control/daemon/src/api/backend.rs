@@ -1,6 +1,7 @@
 //! What the API needs of the daemon, and nothing more.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
@@ -12,6 +13,7 @@ use mesh_raft::Committed;
 use super::error::ApiError;
 use crate::daemon::{InitRequest, JoinRequest, JoinTokens, NodeInfo};
 use crate::error::DaemonError;
+use crate::settling::Settlement;
 
 /// The node that the API speaks for.
 #[async_trait]
@@ -27,6 +29,10 @@ pub trait Backend: Send + Sync + 'static {
 
     /// The replicated store, when this node is a manager; else Swarm's words on why not.
     fn manager(&self) -> Result<Arc<dyn Ledger>, DaemonError>;
+
+    /// Waits until every node has applied what log entries up to `index` mean for it, at most for `patience`;
+    /// `known` is the index of a store that was read.
+    async fn settled(&self, known: u64, index: u64, patience: Duration) -> Result<Settlement, DaemonError>;
 
     /// The node, as it sees itself.
     fn info(&self) -> NodeInfo;

@@ -1,6 +1,7 @@
 //! The real daemon and its raft, as the API's [`Backend`] and [`Ledger`].
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::StreamExt;
@@ -16,6 +17,7 @@ use super::error::ApiError;
 use super::view::{self, Names};
 use crate::daemon::{Daemon, InitRequest, JoinRequest, JoinTokens, NodeInfo};
 use crate::error::DaemonError;
+use crate::settling::Settlement;
 
 #[async_trait]
 impl Backend for Daemon {
@@ -33,6 +35,10 @@ impl Backend for Daemon {
 
     fn manager(&self) -> Result<Arc<dyn Ledger>, DaemonError> {
         Ok(Arc::new(Daemon::manager(self)?))
+    }
+
+    async fn settled(&self, known: u64, index: u64, patience: Duration) -> Result<Settlement, DaemonError> {
+        Ok(self.settling()?.wait(known, index, patience).await)
     }
 
     fn info(&self) -> NodeInfo {

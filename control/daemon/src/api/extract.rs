@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::convert::Infallible;
+use std::time::Duration;
 
 use axum::extract::{FromRequest, FromRequestParts, Query, Request};
 use axum::http::request::Parts;
@@ -57,6 +58,20 @@ impl Params {
             text => {
                 text.parse().map(Some).map_err(|_| ApiError::field(name, format!("{text:?} is no number")))
             }
+        }
+    }
+
+    /// A time as `2s` or `500ms`; `None` when it is not there.
+    pub fn duration(&self, name: &str) -> Result<Option<Duration>, ApiError> {
+        let text = self.text(name);
+        let (number, unit): (_, fn(u64) -> Duration) = match text.strip_suffix("ms") {
+            Some(number) => (number, Duration::from_millis),
+            None => (text.strip_suffix('s').unwrap_or(text), Duration::from_secs),
+        };
+        match number.parse() {
+            _ if text.is_empty() => Ok(None),
+            Ok(number) => Ok(Some(unit(number))),
+            Err(_) => Err(ApiError::field(name, format!("{text:?} is no time such as 2s or 500ms"))),
         }
     }
 

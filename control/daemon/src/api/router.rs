@@ -53,6 +53,7 @@ fn router(api: Api) -> Router {
         .route("/mesh/v1/flows", get(mesh::flows))
         .route("/mesh/v1/counters", get(mesh::counters))
         .route("/mesh/v1/digest", get(mesh::digest))
+        .route("/mesh/v1/settled", get(mesh::settled))
         .route("/mesh/v1/watch", get(watch::watch));
     engine
         .merge(own)

@@ -11,7 +11,7 @@ use tonic::{Request, Response, Status, Streaming};
 use super::envelope;
 use super::listener::member;
 use super::proto::dispatcher_server::Dispatcher;
-use super::proto::{AgentMessage, Heartbeat, Hello, ManagerMessage, agent_message, manager_message};
+use super::proto::{AgentMessage, Applied, Heartbeat, Hello, ManagerMessage, agent_message, manager_message};
 use crate::entropy::SystemEntropy;
 use crate::leader::{Input, Opened};
 
@@ -123,6 +123,7 @@ fn understand(
             let statuses = envelope::open("task statuses", Some(&sealed))?;
             Input::Statuses { node, session, statuses }
         }
+        agent_message::Kind::Applied(Applied { version }) => Input::Applied { session, version },
         agent_message::Kind::Restart(_) => Input::Restart { node, session },
         agent_message::Kind::Leave(_) => Input::Leave { node, session },
     })

@@ -9,7 +9,7 @@ use mesh_dataplane::desired::Location;
 use mesh_runtime::error::RuntimeError;
 use mesh_runtime::task::{Found, Prepared, RunState, RuntimeEvent, TaskLaunch};
 use meshd::agent::seam::{NetworkError, NodeNetwork, TaskRuntime, View};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, watch};
 
 /// One thing that was asked.
 #[derive(Debug, Clone, PartialEq)]
@@ -123,11 +123,17 @@ impl TaskRuntime for FakeRuntime {
 #[derive(Clone)]
 pub struct FakeNetwork {
     journal: Journal,
+    held: watch::Sender<bool>,
 }
 
 impl FakeNetwork {
     pub fn new(journal: Journal) -> Self {
-        Self { journal }
+        Self { journal, held: watch::channel(false).0 }
+    }
+
+    /// Whether views wait before they are applied.
+    pub fn hold(&self, held: bool) {
+        self.held.send_replace(held);
     }
 
     /// Whether the task's namespace was attached when it was started.
@@ -154,6 +160,7 @@ impl FakeNetwork {
 
 impl NodeNetwork for FakeNetwork {
     async fn apply(&self, view: &View) -> Result<(), NetworkError> {
+        self.held.subscribe().wait_for(|held| !held).await.unwrap();
         let local = view.state.endpoints.iter().filter_map(|(id, endpoint)| match &endpoint.location {
             Location::Local(local) => Some((*id, local.netns.display().to_string())),
             Location::Remote(_) => None,

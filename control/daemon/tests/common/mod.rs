@@ -27,6 +27,7 @@ use meshd::clock::now;
 use meshd::entropy::SystemEntropy;
 use meshd::joining::{Admission, Application};
 use meshd::manager::{Manager, Parts};
+use meshd::settling::Settlement;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -35,7 +36,7 @@ use tokio::task::JoinHandle;
 use fakes::{FakeNetwork, FakeRuntime};
 
 /// Nothing here takes this long unless it is broken.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A cluster of one manager, which takes no tasks.
 pub struct Cluster {
@@ -96,14 +97,16 @@ impl Cluster {
     }
 
     pub fn application(&self, token: JoinToken) -> Application {
+        let number = u8::try_from(self.raft().store().nodes().count()).unwrap();
+        let addr = [192, 0, 2, 11 + number];
         Application {
             remotes: vec![self.addr.to_string()],
             token,
             addresses: Addresses {
                 listen: ([0, 0, 0, 0], 2377).into(),
-                advertise: [192, 0, 2, 12].into(),
+                advertise: addr.into(),
                 advertise_port: 2377,
-                data_path: [192, 0, 2, 12].into(),
+                data_path: addr.into(),
             },
             availability: Availability::Active,
         }
@@ -116,9 +119,23 @@ impl Cluster {
         id
     }
 
+    /// Proposes what the store refuses.
+    pub async fn conflict(&self) {
+        let create = || create_service(&self.raft().store(), service("twice", 0), now(), &mut SystemEntropy);
+        let ((_, first), (_, second)) = (create().unwrap(), create().unwrap());
+        self.raft().propose(first).await.unwrap();
+        self.raft().propose(second).await.unwrap_err();
+    }
+
     pub async fn remove_service(&self, id: ServiceId) {
         let transaction = remove_service(&self.raft().store(), id, now()).unwrap();
         self.raft().propose(transaction).await.unwrap();
+    }
+
+    /// Asks whether every node has what the store says.
+    pub async fn settled(&self, patience: Duration) -> Settlement {
+        let index = self.raft().read().await.unwrap().index();
+        self.manager.as_ref().unwrap().settling().clone().wait(index, index, patience).await
     }
 
     /// Waits until `seen` finds something in the store; looks after every change.
@@ -270,6 +287,11 @@ impl Worker {
         self.end.send_replace(Some(Farewell::Leave));
         self.session.await.unwrap();
         self.stop.send_replace(true);
+    }
+
+    /// Ends it as a crash does.
+    pub fn crash(self) {
+        self.session.abort();
     }
 
     pub fn node(&self) -> NodeId {

@@ -1,6 +1,7 @@
 //! A daemon that is a store behind a lock, and a client of the API in front of it.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use axum::body::Body;
@@ -26,6 +27,7 @@ use super::super::error::ApiError;
 use super::super::router;
 use crate::daemon::{InitRequest, JoinRequest, JoinTokens, LocalState, NodeInfo};
 use crate::error::DaemonError;
+use crate::settling::Settlement;
 
 /// A daemon that is as far as a test wants it to be.
 pub struct Double {
@@ -124,6 +126,11 @@ impl Backend for Double {
             Standing::Worker => Err(DaemonError::NotManager),
             Standing::Manager => Ok(self.ledger.clone()),
         }
+    }
+
+    async fn settled(&self, known: u64, index: u64, _: Duration) -> Result<Settlement, DaemonError> {
+        let waiting = if index > known { vec![NodeId::from_bits(1)] } else { Vec::new() };
+        Ok(Settlement { settled: waiting.is_empty(), waiting })
     }
 
     fn info(&self) -> NodeInfo {

@@ -215,8 +215,16 @@ async fn the_cluster_is_shown_and_changed() {
 async fn what_the_life_cycle_refuses_has_swarms_status() {
     let outside = Client::new(Standing::Outside);
     assert_eq!(outside.post("/swarm/init", "{}").await, "0000000000000000000000001");
-    for path in ["/nodes", "/services", "/tasks", "/networks", "/swarm", "/mesh/v1/digest", "/mesh/v1/watch"]
-    {
+    for path in [
+        "/nodes",
+        "/services",
+        "/tasks",
+        "/networks",
+        "/swarm",
+        "/mesh/v1/digest",
+        "/mesh/v1/settled",
+        "/mesh/v1/watch",
+    ] {
         let (status, message) = outside.refusal("GET", path, "").await;
         assert_eq!(
             (status, message.starts_with("This node is not a swarm manager. Use")),
@@ -254,5 +262,24 @@ async fn what_is_not_answered_says_so_in_one_line() {
         let (found, message) = client.refusal(method, path, "").await;
         assert_eq!(found, status, "{method} {path}: {message}");
         assert!(!message.contains('\n') && !message.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn settled_tells_of_an_index_and_who_is_waited_for() {
+    let client = Client::manager();
+    let index = client.ledger.store().index();
+    let now = json!({"Settled": true, "Index": index, "Waiting": []});
+    assert_eq!(client.get("/mesh/v1/settled").await, now);
+    assert_eq!(client.get(&format!("/mesh/v1/settled?index={index}&timeout=500ms")).await, now);
+    let later = client.get(&format!("/mesh/v1/settled?index={}&timeout=10s", index + 1)).await;
+    assert_eq!(later, json!({"Settled": false, "Index": index + 1, "Waiting": ["n1"]}));
+    for (query, words) in [
+        ("timeout=11s", "invalid value for timeout: 11s is more than 10s"),
+        ("timeout=soon", "invalid value for timeout: \"soon\" is no time such as 2s or 500ms"),
+        ("index=x", "invalid value for index: \"x\" is no number"),
+    ] {
+        let (status, message) = client.refusal("GET", &format!("/mesh/v1/settled?{query}"), "").await;
+        assert_eq!((status, message.as_str()), (400, words));
     }
 }
