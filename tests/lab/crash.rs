@@ -25,7 +25,7 @@ fn a_killed_task_is_replaced() {
     assert!(listed.contains("\\_ web."), "{listed}");
     assert!(listed.contains("task: non-zero exit (137)"), "{listed}");
     for node in 1..=2 {
-        let to = on(&lab, node, 8080);
+        let to = on(node, 8080);
         assert_eq!(lab.client(|| met(40, || whoami(to))), after, "n{node}");
     }
 }
@@ -48,13 +48,13 @@ fn a_crashed_nodes_tasks_move_and_the_node_comes_back() {
     };
     assert!(state("down").is_some());
     for node in 1..=2 {
-        let to = on(&lab, node, 8080);
+        let to = on(node, 8080);
         assert_eq!(lab.client(|| met(60, || whoami(to))), moved, "n{node}");
     }
     lab.fault(&["start", "n3"]);
     lab.wait("n3 to be ready again", || state("ready"));
     assert_eq!(task_ids(&lab, "web"), moved, "a node that returns gets no tasks back by itself");
-    let to = on(&lab, 3, 8080);
+    let to = on(3, 8080);
     lab.wait("n3 to answer again", || lab.client(|| whoami(to)).ok());
     assert_eq!(lab.client(|| met(60, || whoami(to))), moved, "n3");
 }
@@ -75,7 +75,7 @@ fn a_node_that_comes_back_after_a_partition_stops_what_was_replaced() {
     lab.fault(&["heal"]);
     lab.wait("the replaced task to be stopped", || (!alive()).then_some(()));
     let moved = task_ids(&lab, "web");
-    let to = on(&lab, 3, 8080);
+    let to = on(3, 8080);
     lab.wait("n3 to answer with the new tasks alone", || {
         let seen = lab.client(|| (0..10).map(|_| whoami(to)).collect::<Result<Vec<_>, _>>()).ok()?;
         seen.iter().all(|answer| moved.contains(&answer["task"])).then_some(())

@@ -71,6 +71,11 @@ pub fn meshctl(arguments: &[&str]) -> Ran {
     Command::new(program).args(arguments).output().unwrap().into()
 }
 
+/// The node with this number.
+pub fn node_name(number: u8) -> NodeName {
+    NodeName::numbered(number).unwrap()
+}
+
 impl Lab {
     /// Brings up a lab of `nodes` nodes. Its name holds the process id, so that runs do not meet.
     pub fn up(name: &str, nodes: u8) -> Self {
@@ -104,12 +109,8 @@ impl Lab {
         meshctl(&[&["-H", &host], arguments].concat())
     }
 
-    pub fn node(&self, number: u8) -> NodeName {
-        NodeName::numbered(number).unwrap()
-    }
-
     pub fn socket(&self, node: u8) -> PathBuf {
-        self.layout.socket(self.node(node))
+        self.layout.socket(node_name(node))
     }
 
     /// `GET path` of a node's API, as JSON.
@@ -136,7 +137,7 @@ impl Lab {
     /// Runs `work` in the network namespace of a task that runs on `node`.
     pub fn inside_task<T: Send>(&self, node: u8, task: &str, work: impl FnOnce() -> T + Send) -> T {
         let path = Path::new("/run/mesh/netns").join(task);
-        self.inside(Member::Node(self.node(node)), || Netns::open(&path).unwrap().run(work).unwrap())
+        self.inside(Member::Node(node_name(node)), || Netns::open(&path).unwrap().run(work).unwrap())
     }
 
     /// The running tasks of a service: (task id, number of its node, task as the API gives it).
@@ -179,18 +180,16 @@ impl Lab {
 
     /// What a person would look at when a test fails.
     pub fn report(&self) -> String {
-        let mut report = String::new();
-        for (title, run) in [("nodes", self.ctl(&["node", "ls"])), ("services", self.ctl(&["service", "ls"]))]
-        {
-            report += &format!("--- {title}\n{}{}", run.stdout, run.stderr);
-        }
-        for number in 1..=3 {
-            let log = std::fs::read_to_string(self.layout.log(self.node(number))).unwrap_or_default();
-            let tail: Vec<&str> = log.lines().rev().take(15).collect();
-            report += &format!("--- log of n{number}\n");
-            report.extend(tail.into_iter().rev().map(|line| format!("{line}\n")));
-        }
-        report
+        let commands = [["node", "ls"], ["service", "ls"]].map(|words| {
+            let ran = self.ctl(&words);
+            format!("--- {}\n{}{}", words.join(" "), ran.stdout, ran.stderr)
+        });
+        let logs = (1..=3).map(|number| {
+            let log = std::fs::read_to_string(self.layout.log(node_name(number))).unwrap_or_default();
+            let lines: Vec<&str> = log.lines().collect();
+            format!("--- log of n{number}\n{}\n", lines[lines.len().saturating_sub(15)..].join("\n"))
+        });
+        commands.into_iter().chain(logs).collect()
     }
 }
 

@@ -5,11 +5,11 @@ use std::net::SocketAddrV4;
 
 use mesh_lab::layout::CLIENT_ADDRESS;
 
-use crate::harness::Lab;
+use crate::harness::{Lab, node_name};
 use crate::traffic::{met, whoami, whoami_udp};
 
-pub fn on(lab: &Lab, node: u8, port: u16) -> SocketAddrV4 {
-    SocketAddrV4::new(lab.node(node).address(), port)
+pub fn on(node: u8, port: u16) -> SocketAddrV4 {
+    SocketAddrV4::new(node_name(node).address(), port)
 }
 
 pub fn task_ids(lab: &Lab, service: &str) -> BTreeSet<String> {
@@ -24,7 +24,7 @@ fn a_published_port_answers_on_every_node_from_every_replica() {
     let all = task_ids(&lab, "web");
     assert_eq!(all.len(), 6);
     for node in 1..=3 {
-        let to = on(&lab, node, 8080);
+        let to = on(node, 8080);
         let seen = lab.client(|| {
             met(200, || {
                 let answer = whoami(to)?;
@@ -46,7 +46,7 @@ fn a_node_without_a_task_answers_too_and_scaling_moves_the_answers() {
     let two = task_ids(&lab, "web");
     let hosts: BTreeSet<u8> = lab.running("web").into_iter().map(|task| task.node).collect();
     let empty = (1..=3).find(|node| !hosts.contains(node)).expect("three nodes, two tasks");
-    let to = on(&lab, empty, 8080);
+    let to = on(empty, 8080);
     assert_eq!(lab.client(|| met(50, || whoami(to))), two);
 
     lab.ctl(&["service", "scale", "web=4"]).ok();
@@ -70,7 +70,7 @@ fn published_udp_answers_on_every_node() {
     .ok();
     let all = task_ids(&lab, "echo");
     for node in 1..=3 {
-        let to = on(&lab, node, 5353);
+        let to = on(node, 5353);
         assert_eq!(lab.client(|| met(200, || whoami_udp(to))), all, "through n{node}");
     }
 }

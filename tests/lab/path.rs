@@ -5,7 +5,7 @@ use std::process::Command;
 
 use mesh_lab::layout::Member;
 
-use crate::harness::Lab;
+use crate::harness::{Lab, node_name};
 use crate::ingress::{on, task_ids};
 use crate::names::addresses;
 use crate::traffic::{met, whoami};
@@ -35,7 +35,7 @@ fn no_netfilter_rule_and_no_proxy_carries_the_traffic() {
     lab.ctl(&[&create[..], &["mesh/whoami:1"]].concat()).ok();
     let all = task_ids(&lab, "web");
     for node in 1..=3 {
-        let member = Member::Node(lab.node(node));
+        let member = Member::Node(node_name(node));
         let ports = lab.inside(member, listening);
         assert!(ports.contains(&2377) == (node == 1), "the check sees listeners: n{node} {ports:?}");
         assert!(!ports.contains(&8080), "a process listens on 8080 of n{node}");
@@ -48,7 +48,7 @@ fn no_netfilter_rule_and_no_proxy_carries_the_traffic() {
         assert_eq!(tables, "", "iptables tables in n{node}");
 
         let before = packets(&lab, node);
-        let to = on(&lab, node, 8080);
+        let to = on(node, 8080);
         assert_eq!(lab.client(|| met(50, || whoami(to))), all);
         assert!(packets(&lab, node) >= before + 50, "the BPF path of n{node} counted the requests");
     }
@@ -73,10 +73,10 @@ fn with_every_daemon_stopped_ports_names_and_vips_answer_on() {
     let tasks = lab.running("web");
     let all = task_ids(&lab, "web");
     for node in 1..=3 {
-        lab.fault(&["stop", &lab.node(node).to_string()]);
+        lab.fault(&["stop", &node_name(node).to_string()]);
     }
     for node in 1..=3 {
-        let to = on(&lab, node, 8080);
+        let to = on(node, 8080);
         assert_eq!(lab.client(|| met(200, || whoami(to))), all, "n{node}:8080");
     }
     for task in &tasks {
@@ -86,6 +86,6 @@ fn with_every_daemon_stopped_ports_names_and_vips_answer_on() {
         });
     }
     for node in 1..=3 {
-        lab.fault(&["start", &lab.node(node).to_string()]);
+        lab.fault(&["start", &node_name(node).to_string()]);
     }
 }

@@ -37,7 +37,7 @@ fn one_client_port_to_two_nodes_with_one_backend_keeps_both_connections() {
     let backend = lab.running("web")[0].node;
     for first in 1..=3u8 {
         for second in (1..=3).filter(|second| *second != first) {
-            let (a, b) = (on(&lab, first, 8080), on(&lab, second, 8080));
+            let (a, b) = (on(first, 8080), on(second, 8080));
             let port = 20_000 + 100 * u16::from(first) + u16::from(second);
             lab.client(|| {
                 let (mut one, mut two) = (connect_from(port, a), connect_from(port, b));
@@ -88,7 +88,7 @@ fn tasks_on_different_nodes_exchange_ping_udp_and_ten_megabytes_each_way() {
         });
     }
     for node in 1..=2 {
-        let to = on(&lab, node, 8080);
+        let to = on(node, 8080);
         assert_eq!(lab.client(|| download(to)), TEN_MEGABYTES, "from the client through n{node}");
         assert_eq!(lab.client(|| upload(to)), TEN_MEGABYTES, "from the client through n{node}");
     }

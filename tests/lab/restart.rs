@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::harness::Lab;
+use crate::harness::{Lab, node_name};
 use crate::ingress::on;
 use crate::traffic::{Load, load};
 
@@ -35,7 +35,7 @@ fn survives(name: &str, fault: &'static str) {
     lab.ctl(&["service", "create", "--name", "web", "--replicas", "6", "-p", "8080:80", "mesh/whoami:1"])
         .ok();
     let before: Vec<_> = lab.running("web").into_iter().map(|task| (task.id, task.node, task.pid)).collect();
-    let targets: Vec<SocketAddrV4> = (1..=3).map(|node| on(&lab, node, 8080)).collect();
+    let targets: Vec<SocketAddrV4> = (1..=3).map(|node| on(node, 8080)).collect();
     let stop = AtomicBool::new(false);
     let (lab, stop, targets) = (&lab, &stop, &targets);
     let (loads, streams) = thread::scope(|scope| {
@@ -45,7 +45,7 @@ fn survives(name: &str, fault: &'static str) {
             (0..4).map(|_| scope.spawn(move || lab.client(|| load(targets, 50, stop)))).collect();
         for round in 0..2 {
             for node in 1..=3 {
-                let node = lab.node(node).to_string();
+                let node = node_name(node).to_string();
                 thread::sleep(Duration::from_secs(2));
                 lab.fault(&[fault, &node]);
                 thread::sleep(Duration::from_millis(if round == 0 { 1500 } else { 300 }));
