@@ -18,6 +18,11 @@ help: ## what there is
 setup: ## install what the build needs and this machine lacks
 	@.ci/setup
 
+.PHONY: root
+root:
+	@[ "$$(id -u)" -eq 0 ] || command -v sudo >/dev/null || \
+	    { echo 'make: namespaces, BPF and cgroups need root: become root, or install sudo' >&2; exit 1; }
+
 .PHONY: build
 build: setup ## meshd and meshctl, optimised, into target/<host>/release
 	@echo '==> building meshd and meshctl (eBPF programs included)'
@@ -28,11 +33,11 @@ ebpf: setup ## the eBPF programs alone
 	@cargo build --release --locked -p mesh-dataplane
 
 .PHONY: demo
-demo: build ## bring up a three-node lab, run the main job, show it, clean up
+demo: root build ## bring up a three-node lab, run the main job, show it, clean up
 	@$(SUDO) tests/demo $(BIN)
 
 .PHONY: test
-test: build ## every test
+test: root build ## every test
 	@echo '==> running every test'
 	@$(SUDO) env MESH_BIN=$(abspath $(BIN)) cargo test --release --locked --workspace --no-fail-fast
 

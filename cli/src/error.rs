@@ -80,6 +80,7 @@ impl CliError {
     pub fn exit(&self) -> u8 {
         match self {
             Self::Usage(_) | Self::Template(_) => 64,
+            Self::Lab(error) if error.is_usage() => 64,
             _ => 1,
         }
     }

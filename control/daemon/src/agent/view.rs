@@ -141,11 +141,12 @@ fn published(set: &AssignmentSet, backends: &Backends) -> Vec<PublishedPort> {
 /// The names that this node's tasks can ask for. The ingress network has none: who shares nothing but
 /// published ports does not see each other. `version` is the table's number.
 pub fn dns_table(set: &AssignmentSet, facts: &LocalFacts, version: u64) -> Table {
-    let named = set.networks.iter().filter(|(_, view)| !view.ingress);
     Table {
         version,
         clients: facts.tasks.values().map(|local| client(set, local)).collect(),
-        zones: named.map(|(id, view)| (view.vni.0, zone(set, facts, *id, view))).collect(),
+        // The ingress network's zone too, although nobody sees its names: its addresses are ours, and are
+        // not to be asked of anybody outside.
+        zones: set.networks.iter().map(|(id, view)| (view.vni.0, zone(set, facts, *id, view))).collect(),
         upstreams: facts.node.upstreams.clone(),
     }
 }
