@@ -40,6 +40,9 @@ pub enum IdentityError {
     /// Key and certificate are not of one pair.
     #[error("the key does not belong to the certificate")]
     KeyMismatch,
+    /// The cross-signed root of a rotation is not the new root's key certified by the old root.
+    #[error("the cross-signed root is not the new root signed by the old one")]
+    CrossSignature,
     /// A file could not be read or written.
     #[error("{path}: {source}")]
     File {

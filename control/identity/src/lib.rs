@@ -10,10 +10,20 @@ mod base36;
 mod certificate;
 mod error;
 pub mod files;
+#[cfg(test)]
+mod handshake;
+mod live;
+mod refusal;
+mod renewal;
 pub mod tls;
 mod token;
+mod trust;
 
 pub use authority::{Authority, CertificateRequest, NODE_CERTIFICATE_LIFE};
 pub use certificate::{PeerIdentity, RootCertificate, organizational_unit};
 pub use error::IdentityError;
+pub use live::LiveTls;
+pub use refusal::Refusal;
+pub use renewal::{CLOCK_TOLERANCE, Moment, Renewal, RenewalState, compare_clocks};
 pub use token::{JoinToken, RootDigest, TokenSecret};
+pub use trust::TrustBundle;

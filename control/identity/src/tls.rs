@@ -18,7 +18,7 @@ use crate::certificate::{PeerIdentity, RootCertificate, digest, organizational_u
 use crate::error::IdentityError;
 use crate::token::RootDigest;
 
-const ALPN: &[u8] = b"h2";
+pub(crate) const ALPN: &[u8] = b"h2";
 
 /// Makes ring the process's one provider of cryptography. To be called once, first thing in `main`; further
 /// calls change nothing.
@@ -29,7 +29,7 @@ pub fn install_provider() {
     }
 }
 
-fn provider() -> Arc<CryptoProvider> {
+pub(crate) fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
 }
 
@@ -80,6 +80,11 @@ impl NodeIdentity {
         &self.root
     }
 
+    /// The certificate, DER.
+    pub fn certificate(&self) -> &CertificateDer<'static> {
+        &self.certificate
+    }
+
     /// The certificate, PEM.
     pub fn certificate_pem(&self) -> &str {
         &self.certificate_pem
@@ -126,7 +131,7 @@ impl NodeIdentity {
         vec![self.certificate.clone(), self.root.der().clone()]
     }
 
-    fn key(&self) -> Result<PrivateKeyDer<'static>, IdentityError> {
+    pub(crate) fn key(&self) -> Result<PrivateKeyDer<'static>, IdentityError> {
         read_key(&self.key_pem)
     }
 
