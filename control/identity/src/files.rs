@@ -9,9 +9,11 @@ use crate::authority::Authority;
 use crate::certificate::RootCertificate;
 use crate::error::IdentityError;
 use crate::tls::NodeIdentity;
+use crate::trust::TrustBundle;
 
 const ROOT: &str = "ca.crt";
 const ROOT_KEY: &str = "ca.key";
+const TRUST: &str = "trust.crt";
 const NODE: &str = "node.crt";
 const NODE_KEY: &str = "node.key";
 
@@ -62,6 +64,22 @@ impl IdentityDir {
     /// Saves the authority's key (its certificate is the root that [`Self::save_node`] writes).
     pub fn save_authority(&self, authority: &Authority) -> Result<(), IdentityError> {
         self.write(ROOT_KEY, &authority.key_pem())
+    }
+
+    /// Saves the roots that are trusted.
+    pub fn save_trust(&self, trust: &TrustBundle) -> Result<(), IdentityError> {
+        self.write(TRUST, &trust.to_pem())
+    }
+
+    /// Reads the roots that are trusted: the one root where nothing was saved, since no rotation was seen.
+    pub fn load_trust(&self) -> Result<TrustBundle, IdentityError> {
+        match self.read(TRUST) {
+            Ok(pem) => TrustBundle::from_pem(&pem).map_err(|error| self.corrupt(TRUST, error)),
+            Err(IdentityError::File { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                self.load_root().map(TrustBundle::of)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Reads a node's own certificate and key, and the root.
@@ -135,6 +153,22 @@ mod tests {
         }
         assert_eq!(files.load_node().unwrap().peer().node, NodeId::from_bits(1));
         assert!(files.load_authority().is_ok());
+    }
+
+    #[test]
+    fn trust_is_the_one_root_until_a_rotation_saves_more() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = saved(dir.path());
+        let old = files.load_authority().unwrap();
+        assert_eq!(files.load_trust().unwrap(), TrustBundle::of(old.root().clone()));
+        let new = Authority::create(ClusterId::from_bits(2), SystemTime::now()).unwrap();
+        let cross = old.cross_sign(&new).unwrap();
+        let both = TrustBundle::rotating(old.root().clone(), new.root().clone(), cross).unwrap();
+        files.save_trust(&both).unwrap();
+        assert_eq!(files.load_trust().unwrap(), both);
+        fs::write(files.path.join(TRUST), old.root().pem().repeat(2)).unwrap();
+        let error = files.load_trust().unwrap_err().to_string();
+        assert!(error.contains("identity/trust.crt is corrupt"), "{error}");
     }
 
     #[test]
