@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::autolock::LockError;
+
 /// A key, certificate or token that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum IdentityError {
@@ -43,6 +45,9 @@ pub enum IdentityError {
     /// The cross-signed root of a rotation is not the new root's key certified by the old root.
     #[error("the cross-signed root is not the new root signed by the old one")]
     CrossSignature,
+    /// A manager's keys are locked or damaged.
+    #[error(transparent)]
+    Lock(#[from] LockError),
     /// A file could not be read or written.
     #[error("{path}: {source}")]
     File {

@@ -1,10 +1,10 @@
-//! For tests: handshakes between two in-memory connections.
+//! For tests: handshakes between two in-memory connections, and numbers to draw.
 
 use std::io::{Read, Result as IoResult, Write};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use mesh_core::id::{ClusterId, NodeId};
+use mesh_core::id::{ClusterId, Entropy, NodeId};
 use mesh_core::spec::Role;
 use rustls::pki_types::CertificateDer;
 use rustls::{ClientConfig, ClientConnection, Error, ServerConfig, ServerConnection};
@@ -80,4 +80,15 @@ pub(crate) fn meet(client: ClientConfig, server: ServerConfig, secret: &[u8]) ->
 
 fn feed(mut wire: &[u8], mut read: impl FnMut(&mut dyn Read) -> IoResult<usize>) {
     while !wire.is_empty() && read(&mut wire).unwrap() > 0 {}
+}
+
+/// Numbers that are never the same twice.
+#[derive(Default)]
+pub(crate) struct Counting(u128);
+
+impl Entropy for Counting {
+    fn next_u128(&mut self) -> u128 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835);
+        self.0
+    }
 }
