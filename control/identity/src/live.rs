@@ -15,21 +15,18 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::{CertifiedKey, SigningKey};
-use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, DistinguishedName, ServerConfig, SignatureScheme,
-};
+use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
+use rustls::{ClientConfig, DigitallySignedStruct, DistinguishedName, ServerConfig, SignatureScheme};
 
-use crate::certificate::PeerIdentity;
 use crate::error::IdentityError;
-use crate::refusal::Refusal;
-use crate::renewal::Moment;
-use crate::tls::{ALPN, NodeIdentity, provider};
+use crate::tls::{ALPN, NodeIdentity, no_tls12, provider, schemes, verified, verify_signature};
 use crate::trust::TrustBundle;
 
 /// What a running node shows, trusts and refuses in TLS. Clones share it.
 #[derive(Debug, Clone)]
 pub struct LiveTls {
     current: Arc<ArcSwap<Current>>,
+    clock: Arc<dyn TimeProvider>,
 }
 
 /// What holds at a moment.
@@ -86,33 +83,36 @@ impl Current {
         Self { own, trust, removed, shown }
     }
 
-    /// Takes the other side's certificate or says why not. `chain` verifies its chain at a moment. A wrong
-    /// certificate is called wrong even when it is also expired.
+    /// Takes the other side's certificate or says why not. `chain` verifies its chain at a moment.
     fn admit<T>(
         &self,
         certificate: &CertificateDer<'_>,
         now: UnixTime,
         chain: impl FnOnce(&Trust, UnixTime) -> Result<T, rustls::Error>,
     ) -> Result<T, rustls::Error> {
-        let peer = PeerIdentity::from_der(certificate).map_err(|_| Refusal::Foreign.into_tls())?;
-        let now = Moment::from(now);
-        let verified = chain(&self.trust, peer.nearest(now).unix()).map_err(foreign)?;
-        if self.removed.contains(&peer.node) {
-            return Err(Refusal::Removed.into_tls());
-        }
-        peer.check_life(now).map_err(Refusal::into_tls)?;
-        Ok(verified)
+        verified(certificate, now, &self.removed, |at| chain(&self.trust, at))
     }
 }
 
 impl LiveTls {
-    /// Starts with this certificate and this trust, and with no node removed.
+    /// Starts with this certificate and this trust, and with no node removed. Handshakes go by the system's
+    /// clock.
     pub fn new(identity: &NodeIdentity, trust: TrustBundle) -> Result<Self, IdentityError> {
-        let current = Current::new(Own::new(identity)?, Trust::new(trust)?, Arc::default());
-        Ok(Self { current: Arc::new(ArcSwap::from_pointee(current)) })
+        Self::with_clock(identity, trust, Arc::new(DefaultTimeProvider))
     }
 
-    /// Shows this certificate from now on.
+    /// As [`Self::new`], with another clock.
+    pub fn with_clock(
+        identity: &NodeIdentity,
+        trust: TrustBundle,
+        clock: Arc<dyn TimeProvider>,
+    ) -> Result<Self, IdentityError> {
+        let current = Current::new(Own::new(identity)?, Trust::new(trust)?, Arc::default());
+        Ok(Self { current: Arc::new(ArcSwap::from_pointee(current)), clock })
+    }
+
+    /// Shows this certificate from now on. In a rotation, both roots are trusted before a certificate of the
+    /// new one is shown: the cross-signed root that goes with it comes from the trust.
     pub fn present(&self, identity: &NodeIdentity) -> Result<(), IdentityError> {
         let own = Own::new(identity)?;
         self.change(|now| Current::new(own.clone(), now.trust.clone(), Arc::clone(&now.removed)));
@@ -149,7 +149,7 @@ impl LiveTls {
     /// The listening side of a manager. A client may come without a certificate (to join); one that shows a
     /// certificate must show a good one. Which call needs which role is the services' business.
     pub fn server_config(&self) -> Result<ServerConfig, IdentityError> {
-        let mut config = ServerConfig::builder_with_provider(provider())
+        let mut config = ServerConfig::builder_with_details(provider(), Arc::clone(&self.clock))
             .with_protocol_versions(&[&rustls::version::TLS13])
             .map_err(IdentityError::certificate("setting up TLS for other nodes"))?
             .with_client_cert_verifier(Arc::new(self.clone()))
@@ -162,7 +162,7 @@ impl LiveTls {
 
     /// The calling side of any node, towards managers.
     pub fn client_config(&self) -> Result<ClientConfig, IdentityError> {
-        let mut config = ClientConfig::builder_with_provider(provider())
+        let mut config = ClientConfig::builder_with_details(provider(), Arc::clone(&self.clock))
             .with_protocol_versions(&[&rustls::version::TLS13])
             .map_err(IdentityError::certificate("setting up TLS towards managers"))?
             .dangerous()
@@ -172,32 +172,6 @@ impl LiveTls {
         config.resumption = Resumption::disabled();
         Ok(config)
     }
-
-    fn verify_signature(
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = provider().signature_verification_algorithms;
-        rustls::crypto::verify_tls13_signature(message, certificate, signed, &algorithms)
-    }
-
-    fn schemes() -> Vec<SignatureScheme> {
-        provider().signature_verification_algorithms.supported_schemes()
-    }
-}
-
-/// Every cluster's root has the like name: a certificate of another cluster looks like one of ours with a
-/// wrong signature, and is told to be what it is.
-fn foreign(error: rustls::Error) -> rustls::Error {
-    match error {
-        rustls::Error::InvalidCertificate(CertificateError::BadSignature) => Refusal::Foreign.into_tls(),
-        other => other,
-    }
-}
-
-fn no_tls12() -> rustls::Error {
-    rustls::Error::General("TLS 1.2 is not spoken between nodes".to_owned())
 }
 
 impl ResolvesServerCert for LiveTls {
@@ -245,11 +219,11 @@ impl ServerCertVerifier for LiveTls {
         cert: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Self::verify_signature(message, cert, signed)
+        verify_signature(message, cert, signed)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        Self::schemes()
+        schemes()
     }
 }
 
@@ -289,11 +263,11 @@ impl ClientCertVerifier for LiveTls {
         cert: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Self::verify_signature(message, cert, signed)
+        verify_signature(message, cert, signed)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        Self::schemes()
+        schemes()
     }
 }
 

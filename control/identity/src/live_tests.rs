@@ -1,13 +1,14 @@
 //! Handshakes of settings that change between two of them, and what each side says of a refusal.
 
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use mesh_core::spec::Role;
 
 use super::*;
 use crate::authority::Authority;
 use crate::handshake::{Meeting, authority, meeting, node, node_made};
-use crate::renewal::CLOCK_TOLERANCE;
+use crate::refusal::Refusal;
+use crate::renewal::{CLOCK_TOLERANCE, Moment};
 use crate::tls::joiner_config;
 
 const SECRET: &[u8] = b"secret";
@@ -16,10 +17,6 @@ const WORKER: u128 = 2;
 
 fn live(identity: &NodeIdentity) -> LiveTls {
     LiveTls::new(identity, TrustBundle::of(identity.root().clone())).unwrap()
-}
-
-fn pair(authority: &Authority) -> (LiveTls, LiveTls) {
-    (live(&node(authority, MANAGER, Role::Manager)), live(&node(authority, WORKER, Role::Worker)))
 }
 
 fn meet(client: &LiveTls, server: &LiveTls) -> Meeting {
@@ -90,55 +87,75 @@ fn a_removed_node_is_refused_at_once_on_either_side_and_is_told() {
     assert_eq!(reason(&met.server, &boss), Some(Refusal::OwnRemoved));
 }
 
+/// A clock that stands.
+#[derive(Debug)]
+struct Standing(Moment);
+
+impl TimeProvider for Standing {
+    fn current_time(&self) -> Option<UnixTime> {
+        Some(self.0.unix())
+    }
+}
+
+fn live_at(identity: &NodeIdentity, root: &Authority, now: Moment) -> LiveTls {
+    let trust = TrustBundle::of(root.root().clone());
+    LiveTls::with_clock(identity, trust, Arc::new(Standing(now))).unwrap()
+}
+
 #[test]
-fn expired_and_foreign_are_told_apart_and_an_hour_is_tolerated() {
+fn a_life_outside_of_the_clocks_hour_is_refused_with_both_clocks_and_told_from_a_foreign_one() {
     let (ours, theirs) = (authority(), authority());
     let boss = node(&ours, MANAGER, Role::Manager);
-    let manager = live(&boss);
-    let now = SystemTime::now();
-    let life = crate::NODE_CERTIFICATE_LIFE;
-    let minute = Duration::from_mins(1);
-    let hour = CLOCK_TOLERANCE;
-    for (made, expected) in [
-        (now - life - hour + minute, "ok"),
-        (now - life - hour - minute, "expired"),
-        (now + hour + hour - minute, "ok"),
-        (now + hour + hour + minute, "not yet valid"),
-    ] {
-        let hand = node_made(&ours, WORKER, Role::Worker, made);
-        let met = meet(&live(&hand), &manager);
-        let (seen, told) = (reason(&met.server, &boss), reason(&met.client, &hand));
+    let hand = node(&ours, WORKER, Role::Worker);
+    let stranger = node(&theirs, WORKER, Role::Worker);
+    let (begins, ends) = (Moment(hand.peer().not_before), hand.peer().ends());
+    let hour = i64::try_from(CLOCK_TOLERANCE.as_secs()).unwrap();
+    // The worker's own clock is right; the manager's says this.
+    let right = Moment::from(SystemTime::now());
+    for now in [begins.0 - hour - 1, begins.0 - hour, right.0, ends.0 + hour, ends.0 + hour + 1] {
+        let now = Moment(now);
+        let manager = live_at(&boss, &ours, now);
+        let met = meet(&live_at(&hand, &ours, right), &manager);
+        let expected = hand.peer().check_life(now);
         match expected {
-            "ok" => assert_met(&met),
-            "expired" => {
-                assert!(matches!(seen, Some(Refusal::Expired { ends, .. }) if ends == hand.peer().ends()));
-                assert!(
-                    matches!(told, Some(Refusal::OwnOutsideLife { ends, .. }) if ends == hand.peer().ends())
-                );
-            }
-            _ => {
-                assert!(
-                    matches!(seen, Some(Refusal::NotYetValid { made, .. }) if made == hand.peer().made())
-                );
-                assert!(matches!(told, Some(Refusal::OwnOutsideLife { .. })));
+            Ok(()) => assert_met(&met),
+            Err(refusal) => {
+                assert_eq!(reason(&met.server, &boss), Some(refusal));
+                assert!(matches!(reason(&met.client, &hand), Some(Refusal::OwnOutsideLife { .. })));
+                let other = if now > ends { ends } else { hand.peer().made() };
+                let words = refusal.to_string();
+                assert!(words.contains(&now.to_string()) && words.contains(&other.to_string()), "{words}");
             }
         }
-        // A certificate of another cluster is foreign, whatever its age.
-        let stranger = node_made(&theirs, WORKER, Role::Worker, made);
-        let met = meet(&live(&node(&ours, WORKER, Role::Worker)), &live(&stranger));
-        assert_eq!(reason(&met.client, &hand), Some(Refusal::Foreign));
-        let forged = LiveTls::new(&stranger, TrustBundle::of(ours.root().clone())).unwrap();
-        let met = meet(&forged, &manager);
+        let met = meet(&live_at(&stranger, &ours, right), &manager);
         assert_eq!(reason(&met.server, &boss), Some(Refusal::Foreign));
         assert_eq!(reason(&met.client, &stranger), Some(Refusal::OwnForeign));
     }
 }
 
 #[test]
-fn a_joiner_and_nobody_reach_a_live_server() {
+fn a_client_whose_clock_is_wrong_names_both_clocks_too() {
     let authority = authority();
-    let (manager, _) = pair(&authority);
+    let (boss, hand) = (node(&authority, MANAGER, Role::Manager), node(&authority, WORKER, Role::Worker));
+    let late = Moment(boss.peer().not_after + 7200);
+    let met = meet(&live_at(&hand, &authority, late), &live(&boss));
+    assert_eq!(reason(&met.client, &hand), Some(Refusal::Expired { ends: boss.peer().ends(), now: late }));
+    // To the manager it says so as well, whose own words then name the manager's clock.
+    assert!(matches!(reason(&met.server, &boss), Some(Refusal::OwnOutsideLife { .. })));
+}
+
+#[test]
+fn expired_is_what_a_node_is_that_was_away_for_too_long() {
+    let authority = authority();
+    let boss = node(&authority, MANAGER, Role::Manager);
+    let made = SystemTime::now() - crate::NODE_CERTIFICATE_LIFE - CLOCK_TOLERANCE * 2;
+    let hand = node_made(&authority, WORKER, Role::Worker, made);
+    let met = meet(&live(&hand), &live(&boss));
+    assert!(
+        matches!(reason(&met.server, &boss), Some(Refusal::Expired { ends, .. }) if ends == hand.peer().ends())
+    );
+    // Its way back: it comes without a certificate, as a joiner.
     let joiner = joiner_config(authority.root().digest()).unwrap();
-    let met = meeting(Arc::new(joiner), Arc::new(manager.server_config().unwrap()), SECRET);
-    assert_met(&met);
+    let server = live(&boss).server_config().unwrap();
+    assert_met(&meeting(Arc::new(joiner), Arc::new(server), SECRET));
 }
