@@ -20,7 +20,7 @@ const ROOT_LIFE: Duration = Duration::from_hours(20 * 365 * 24);
 pub const NODE_CERTIFICATE_LIFE: Duration = Duration::from_hours(90 * 24);
 
 /// Clocks differ: certificates begin this much before they are made.
-const BACKDATE: Duration = Duration::from_hours(1);
+pub(crate) const BACKDATE: Duration = Duration::from_hours(1);
 
 /// A cluster's root with its key.
 pub struct Authority {
@@ -38,15 +38,9 @@ impl Authority {
     /// Makes the root of a new cluster.
     pub fn create(cluster: ClusterId, now: SystemTime) -> Result<Self, IdentityError> {
         let key = new_key()?;
-        let mut params = CertificateParams::default();
-        params.distinguished_name = subject(&[
-            (DnType::CommonName, "swarm-ca".to_owned()),
-            (DnType::OrganizationName, cluster.to_string()),
-        ]);
-        set_life(&mut params, now, ROOT_LIFE);
         // One level below the root is left for a cross-signed root of a rotation.
-        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(1));
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let mut params = root_params(&cluster.to_string(), 1);
+        set_life(&mut params, now, ROOT_LIFE);
         let certificate =
             params.self_signed(&key).map_err(IdentityError::certificate("making the root certificate"))?;
         let root = RootCertificate::from_pem(&certificate.pem())?;
@@ -74,6 +68,20 @@ impl Authority {
         self.issuer.key().serialize_pem()
     }
 
+    /// Certifies another root's key under this one, for a rotation from this root to the other: whoever
+    /// trusts this root then trusts what the other signs. It ends with this root.
+    pub fn cross_sign(&self, new: &Self) -> Result<RootCertificate, IdentityError> {
+        let (cluster, begins, _) = described(&new.root)?;
+        let (_, _, ends) = described(&self.root)?;
+        let mut params = root_params(&cluster, 0);
+        (params.not_before, params.not_after) = (begins, ends);
+        params.use_authority_key_identifier_extension = true;
+        let cross = params
+            .signed_by(new.issuer.key(), &self.issuer)
+            .map_err(IdentityError::certificate("cross-signing the new root"))?;
+        RootCertificate::from_pem(&cross.pem())
+    }
+
     /// Signs the key of a request (PEM). Nothing else of the request is taken over: the subject is what the
     /// caller says. Returns the certificate, PEM.
     pub fn issue(
@@ -96,6 +104,28 @@ impl Authority {
             .map(|certificate| certificate.pem())
             .map_err(IdentityError::certificate("signing a node's certificate"))
     }
+}
+
+/// What a root's certificate says; `below` more levels of roots may follow under it.
+fn root_params(cluster: &str, below: u8) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = subject(&[
+        (DnType::CommonName, "swarm-ca".to_owned()),
+        (DnType::OrganizationName, cluster.to_owned()),
+    ]);
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(below));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    params
+}
+
+/// A root's cluster and its life.
+fn described(root: &RootCertificate) -> Result<(String, OffsetDateTime, OffsetDateTime), IdentityError> {
+    let (_, certificate) = x509_parser::parse_x509_certificate(root.der())
+        .map_err(IdentityError::certificate("reading the root certificate"))?;
+    let organization = certificate.subject().iter_organization().next();
+    let cluster = organization.and_then(|name| name.as_str().ok()).unwrap_or_default().to_owned();
+    let validity = certificate.validity();
+    Ok((cluster, validity.not_before.to_datetime(), validity.not_after.to_datetime()))
 }
 
 /// What a node's certificate says.

@@ -1,5 +1,7 @@
 //! Certificates as data: the root, and what a node's certificate says of its holder.
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD as BASE64;
 use mesh_core::id::{ClusterId, NodeId};
 use mesh_core::spec::Role;
 use rustls::pki_types::CertificateDer;
@@ -37,6 +39,11 @@ impl RootCertificate {
         Ok(Self { pem: pem.to_owned(), der })
     }
 
+    /// Takes up the DER form.
+    pub fn from_der(der: &CertificateDer<'_>) -> Result<Self, IdentityError> {
+        Self::from_pem(&to_pem(der))
+    }
+
     /// The PEM form.
     pub fn pem(&self) -> &str {
         &self.pem
@@ -51,6 +58,18 @@ impl RootCertificate {
     pub fn digest(&self) -> RootDigest {
         digest(&self.der)
     }
+}
+
+/// PEM form of any certificate (RFC 7468: lines of 64 characters).
+fn to_pem(der: &CertificateDer<'_>) -> String {
+    let mut pem = String::from("-----BEGIN CERTIFICATE-----\n");
+    for (place, character) in BASE64.encode(der).chars().enumerate() {
+        if place > 0 && place % 64 == 0 {
+            pem.push('\n');
+        }
+        pem.push(character);
+    }
+    pem + "\n-----END CERTIFICATE-----\n"
 }
 
 /// Digest of any certificate.

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::autolock::LockError;
+
 /// A key, certificate or token that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum IdentityError {
@@ -40,6 +42,12 @@ pub enum IdentityError {
     /// Key and certificate are not of one pair.
     #[error("the key does not belong to the certificate")]
     KeyMismatch,
+    /// The cross-signed root of a rotation is not the new root's key certified by the old root.
+    #[error("the cross-signed root is not the new root signed by the old one")]
+    CrossSignature,
+    /// A manager's keys are locked or damaged.
+    #[error(transparent)]
+    Lock(#[from] LockError),
     /// A file could not be read or written.
     #[error("{path}: {source}")]
     File {

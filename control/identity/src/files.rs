@@ -6,12 +6,16 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::authority::Authority;
+use crate::autolock::KeyFile;
 use crate::certificate::RootCertificate;
 use crate::error::IdentityError;
 use crate::tls::NodeIdentity;
+use crate::trust::TrustBundle;
 
 const ROOT: &str = "ca.crt";
 const ROOT_KEY: &str = "ca.key";
+const TRUST: &str = "trust.crt";
+const KEYS: &str = "manager.keys";
 const NODE: &str = "node.crt";
 const NODE_KEY: &str = "node.key";
 
@@ -64,6 +68,41 @@ impl IdentityDir {
         self.write(ROOT_KEY, &authority.key_pem())
     }
 
+    /// Saves a manager's sealed keys, and removes the root's key in clear that may lie beside them.
+    pub fn save_keys(&self, keys: &KeyFile) -> Result<(), IdentityError> {
+        self.write_bytes(KEYS, &keys.to_bytes())?;
+        let path = self.path.join(ROOT_KEY);
+        match fs::remove_file(&path).and_then(|()| sync_dir(&path)) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                Err(IdentityError::File { path, source })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Reads a manager's sealed keys.
+    pub fn load_keys(&self) -> Result<KeyFile, IdentityError> {
+        let path = self.path.join(KEYS);
+        let bytes = fs::read(&path).map_err(|source| IdentityError::File { path, source })?;
+        KeyFile::from_bytes(&bytes).map_err(|error| self.corrupt(KEYS, error.into()))
+    }
+
+    /// Saves the roots that are trusted.
+    pub fn save_trust(&self, trust: &TrustBundle) -> Result<(), IdentityError> {
+        self.write(TRUST, &trust.to_pem())
+    }
+
+    /// Reads the roots that are trusted: the one root where nothing was saved, since no rotation was seen.
+    pub fn load_trust(&self) -> Result<TrustBundle, IdentityError> {
+        match self.read(TRUST) {
+            Ok(pem) => TrustBundle::from_pem(&pem).map_err(|error| self.corrupt(TRUST, error)),
+            Err(IdentityError::File { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                self.load_root().map(TrustBundle::of)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
     /// Reads a node's own certificate and key, and the root.
     pub fn load_node(&self) -> Result<NodeIdentity, IdentityError> {
         let root = self.load_root()?;
@@ -90,9 +129,13 @@ impl IdentityDir {
     }
 
     fn write(&self, name: &str, text: &str) -> Result<(), IdentityError> {
+        self.write_bytes(name, text.as_bytes())
+    }
+
+    fn write_bytes(&self, name: &str, bytes: &[u8]) -> Result<(), IdentityError> {
         let path = self.path.join(name);
         create_private_dir(&self.path)
-            .and_then(|()| write_private(&path, text.as_bytes()))
+            .and_then(|()| write_private(&path, bytes))
             .map_err(|source| IdentityError::File { path, source })
     }
 
@@ -108,9 +151,13 @@ mod tests {
 
     use mesh_core::id::{ClusterId, NodeId};
     use mesh_core::spec::Role;
+    use zeroize::Zeroizing;
 
     use super::*;
     use crate::authority::{CertificateRequest, NODE_CERTIFICATE_LIFE};
+    use crate::autolock::{ManagerKeys, UnlockKey};
+    use crate::data_keys::DataKeys;
+    use crate::handshake::Counting;
 
     fn saved(dir: &Path) -> IdentityDir {
         let now = SystemTime::now();
@@ -135,6 +182,44 @@ mod tests {
         }
         assert_eq!(files.load_node().unwrap().peer().node, NodeId::from_bits(1));
         assert!(files.load_authority().is_ok());
+    }
+
+    #[test]
+    fn trust_is_the_one_root_until_a_rotation_saves_more() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = saved(dir.path());
+        let old = files.load_authority().unwrap();
+        assert_eq!(files.load_trust().unwrap(), TrustBundle::of(old.root().clone()));
+        let new = Authority::create(ClusterId::from_bits(2), SystemTime::now()).unwrap();
+        let cross = old.cross_sign(&new).unwrap();
+        let both = TrustBundle::rotating(old.root().clone(), new.root().clone(), cross).unwrap();
+        files.save_trust(&both).unwrap();
+        assert_eq!(files.load_trust().unwrap(), both);
+        fs::write(files.path.join(TRUST), old.root().pem().repeat(2)).unwrap();
+        let error = files.load_trust().unwrap_err().to_string();
+        assert!(error.contains("identity/trust.crt is corrupt"), "{error}");
+    }
+
+    #[test]
+    fn sealed_keys_replace_the_roots_key_in_clear() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = saved(dir.path());
+        let authority = files.load_authority().unwrap();
+        let mut entropy = Counting::default();
+        let keys = ManagerKeys {
+            data: DataKeys::create(&mut entropy),
+            authority_pem: Zeroizing::new(authority.key_pem()),
+        };
+        let unlock = UnlockKey::new(&mut entropy);
+        for autolock in [true, false] {
+            files.save_keys(&KeyFile::seal(&keys, &unlock, autolock, &mut entropy).unwrap()).unwrap();
+            assert!(!files.path.join(ROOT_KEY).exists());
+        }
+        let opened = files.load_keys().unwrap().open().unwrap();
+        assert!(Authority::load(authority.root().clone(), &opened.authority_pem).is_ok());
+        fs::write(files.path.join(KEYS), "x").unwrap();
+        let error = files.load_keys().unwrap_err().to_string();
+        assert!(error.contains("identity/manager.keys is corrupt"), "{error}");
     }
 
     #[test]

@@ -3,8 +3,10 @@
 //! Only TLS 1.3 is spoken. A client asks for the host name `swarm-manager`, which only the certificates of
 //! managers carry: so the check of the name is the check of the role.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use mesh_core::id::NodeId;
 use mesh_core::spec::Role;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -12,13 +14,17 @@ use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::WebPkiClientVerifier;
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme};
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme,
+};
 
 use crate::certificate::{PeerIdentity, RootCertificate, digest, organizational_unit};
 use crate::error::IdentityError;
+use crate::refusal::Refusal;
+use crate::renewal::Moment;
 use crate::token::RootDigest;
 
-const ALPN: &[u8] = b"h2";
+pub(crate) const ALPN: &[u8] = b"h2";
 
 /// Makes ring the process's one provider of cryptography. To be called once, first thing in `main`; further
 /// calls change nothing.
@@ -29,7 +35,7 @@ pub fn install_provider() {
     }
 }
 
-fn provider() -> Arc<CryptoProvider> {
+pub(crate) fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
 }
 
@@ -80,6 +86,11 @@ impl NodeIdentity {
         &self.root
     }
 
+    /// The certificate, DER.
+    pub fn certificate(&self) -> &CertificateDer<'static> {
+        &self.certificate
+    }
+
     /// The certificate, PEM.
     pub fn certificate_pem(&self) -> &str {
         &self.certificate_pem
@@ -126,7 +137,7 @@ impl NodeIdentity {
         vec![self.certificate.clone(), self.root.der().clone()]
     }
 
-    fn key(&self) -> Result<PrivateKeyDer<'static>, IdentityError> {
+    pub(crate) fn key(&self) -> Result<PrivateKeyDer<'static>, IdentityError> {
         read_key(&self.key_pem)
     }
 
@@ -144,6 +155,50 @@ fn trusting(root: &CertificateDer<'static>) -> Result<RootCertStore, IdentityErr
     let mut roots = RootCertStore::empty();
     roots.add(root.clone()).map_err(IdentityError::certificate("trusting the root certificate"))?;
     Ok(roots)
+}
+
+/// Verifies the other side's certificate, whose chain `chain` verifies at a moment. A wrong certificate is
+/// called wrong even when it is also expired; clocks may differ by an hour.
+pub(crate) fn verified<T>(
+    certificate: &CertificateDer<'_>,
+    now: UnixTime,
+    removed: &BTreeSet<NodeId>,
+    chain: impl FnOnce(UnixTime) -> Result<T, rustls::Error>,
+) -> Result<T, rustls::Error> {
+    let peer = PeerIdentity::from_der(certificate).map_err(|_| Refusal::Foreign.into_tls())?;
+    let now = Moment::from(now);
+    let verified = chain(peer.nearest(now).unix()).map_err(foreign)?;
+    if removed.contains(&peer.node) {
+        return Err(Refusal::Removed.into_tls());
+    }
+    peer.check_life(now).map_err(Refusal::into_tls)?;
+    Ok(verified)
+}
+
+/// Every cluster's root has the like name: a certificate of another cluster looks like one of ours with a
+/// wrong signature, and is told to be what it is.
+fn foreign(error: rustls::Error) -> rustls::Error {
+    match error {
+        rustls::Error::InvalidCertificate(CertificateError::BadSignature) => Refusal::Foreign.into_tls(),
+        other => other,
+    }
+}
+
+pub(crate) fn verify_signature(
+    message: &[u8],
+    certificate: &CertificateDer<'_>,
+    signed: &DigitallySignedStruct,
+) -> Result<HandshakeSignatureValid, rustls::Error> {
+    let algorithms = provider().signature_verification_algorithms;
+    rustls::crypto::verify_tls13_signature(message, certificate, signed, &algorithms)
+}
+
+pub(crate) fn schemes() -> Vec<SignatureScheme> {
+    provider().signature_verification_algorithms.supported_schemes()
+}
+
+pub(crate) fn no_tls12() -> rustls::Error {
+    rustls::Error::General("TLS 1.2 is not spoken between nodes".to_owned())
 }
 
 /// The calling side of a machine that has nothing but a token: it trusts the root with this digest, when the
@@ -189,13 +244,10 @@ impl ServerCertVerifier for PinnedRoot {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        self.verifier(intermediates)?.verify_server_cert(
-            end_entity,
-            intermediates,
-            server_name,
-            ocsp_response,
-            now,
-        )
+        let verifier = self.verifier(intermediates)?;
+        verified(end_entity, now, &BTreeSet::new(), |at| {
+            verifier.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, at)
+        })
     }
 
     fn verify_tls12_signature(
@@ -204,7 +256,7 @@ impl ServerCertVerifier for PinnedRoot {
         _cert: &CertificateDer<'_>,
         _signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Err(rustls::Error::General("TLS 1.2 is not spoken between nodes".to_owned()))
+        Err(no_tls12())
     }
 
     fn verify_tls13_signature(
@@ -213,12 +265,11 @@ impl ServerCertVerifier for PinnedRoot {
         cert: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        rustls::crypto::verify_tls13_signature(message, cert, signed, algorithms)
+        verify_signature(message, cert, signed)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
+        schemes()
     }
 }
 

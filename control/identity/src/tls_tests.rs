@@ -1,52 +1,11 @@
 //! Handshakes between two in-memory connections: who is trusted by whom.
 
-use std::time::SystemTime;
-
-use mesh_core::id::{ClusterId, NodeId};
-use rustls::{ClientConnection, ServerConnection};
-
 use super::*;
-use crate::authority::{Authority, CertificateRequest, NODE_CERTIFICATE_LIFE};
-
-fn authority() -> Authority {
-    Authority::create(ClusterId::from_bits(1), SystemTime::now()).unwrap()
-}
+use crate::authority::Authority;
+use crate::handshake::{authority, meet};
 
 fn node(authority: &Authority, role: Role) -> NodeIdentity {
-    let request = CertificateRequest::create().unwrap();
-    let subject = (NodeId::from_bits(7), role, ClusterId::from_bits(1));
-    let certificate =
-        authority.issue(&request.request_pem, subject, SystemTime::now(), NODE_CERTIFICATE_LIFE).unwrap();
-    NodeIdentity::new(authority.root().clone(), certificate, request.key_pem).unwrap()
-}
-
-/// Carries bytes to and fro until nothing more is to be said. The client writes `secret` as soon as it is
-/// created; returned is what the server read of it, or the first refusal.
-fn meet(client: ClientConfig, server: ServerConfig, secret: &[u8]) -> Result<Vec<u8>, rustls::Error> {
-    let mut client = ClientConnection::new(Arc::new(client), manager_name())?;
-    let mut server = ServerConnection::new(Arc::new(server))?;
-    std::io::Write::write_all(&mut client.writer(), secret).unwrap();
-    while client.wants_write() || server.wants_write() {
-        let mut wire = Vec::new();
-        client.write_tls(&mut wire).unwrap();
-        feed(&wire, |bytes| server.read_tls(bytes));
-        let seen = server.process_new_packets();
-        wire.clear();
-        while server.wants_write() {
-            server.write_tls(&mut wire).unwrap();
-        }
-        feed(&wire, |bytes| client.read_tls(bytes));
-        client.process_new_packets()?;
-        seen?;
-    }
-    let mut read = vec![0; secret.len()];
-    let got = std::io::Read::read(&mut server.reader(), &mut read).unwrap_or(0);
-    read.truncate(got);
-    Ok(read)
-}
-
-fn feed(mut wire: &[u8], mut read: impl FnMut(&mut dyn std::io::Read) -> std::io::Result<usize>) {
-    while !wire.is_empty() && read(&mut wire).unwrap() > 0 {}
+    crate::handshake::node(authority, 7, role)
 }
 
 #[test]
