@@ -3,4 +3,6 @@
 mod disk;
 mod group;
 mod kill;
+mod members;
+mod moves;
 mod shell;

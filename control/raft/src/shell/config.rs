@@ -1,5 +1,7 @@
 //! What a raft thread is told, and how it reaches its peers.
 
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,6 +37,8 @@ pub struct RaftConfig {
     pub node: u64,
     /// Members of a new group. A group that exists knows its own.
     pub voters: Vec<u64>,
+    /// Their management addresses, and this node's own.
+    pub addrs: BTreeMap<u64, SocketAddr>,
     /// Length of a tick.
     pub tick: Duration,
     /// Elections, sizes, snapshots and the seed.
@@ -55,6 +59,7 @@ impl RaftConfig {
             path: path.into(),
             node,
             voters: vec![node],
+            addrs: BTreeMap::new(),
             tick: Duration::from_millis(50),
             settings: Settings { seed, ..Settings::default() },
             propose_deadline: Duration::from_secs(10),
