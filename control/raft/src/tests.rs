@@ -5,4 +5,5 @@ mod group;
 mod kill;
 mod members;
 mod moves;
+mod sealed;
 mod shell;

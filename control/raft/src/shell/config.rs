@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use raft::eraftpb::Message;
 
+use crate::disk::Sealing;
 use crate::replica::Settings;
 
 /// How messages reach the other managers. Called on the raft thread: it must not block, and may lose what
@@ -33,6 +34,8 @@ impl Transport for NoPeers {
 pub struct RaftConfig {
     /// The state file; its directory must exist.
     pub path: PathBuf,
+    /// How what is in it is sealed.
+    pub sealing: Sealing,
     /// Raft's number of this node, not 0 and never used again for another.
     pub node: u64,
     /// Members of a new group. A group that exists knows its own.
@@ -57,6 +60,7 @@ impl RaftConfig {
     pub fn new(path: impl Into<PathBuf>, node: u64, seed: u64) -> Self {
         Self {
             path: path.into(),
+            sealing: Sealing::Plain,
             node,
             voters: vec![node],
             addrs: BTreeMap::new(),

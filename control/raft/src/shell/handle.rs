@@ -61,7 +61,7 @@ impl Raft {
     /// manager that is alone leads by then.
     pub async fn open(config: RaftConfig) -> Result<Self, OpenError> {
         Self::start(config, |config| {
-            let (disk, saved) = RedbDisk::open(&config.path)?;
+            let (disk, saved) = RedbDisk::open_sealed(&config.path, &config.sealing)?;
             if saved.node != config.node {
                 let (found, wanted) = (saved.node, config.node);
                 return Err(OpenError::OtherNode { path: config.path.clone(), found, wanted });
@@ -78,7 +78,7 @@ impl Raft {
             let mut store = Store::default();
             store.apply(1, &first)?;
             let saved = founder(config.node, &config.voters, config.addrs.clone(), &store)?;
-            let disk = RedbDisk::create(&config.path, &saved)?;
+            let disk = RedbDisk::create_sealed(&config.path, &config.sealing, &saved)?;
             Ok((disk, saved))
         })
         .await
@@ -90,7 +90,7 @@ impl Raft {
     pub async fn join(config: RaftConfig) -> Result<Self, OpenError> {
         Self::start(config, |config| {
             let saved = joiner(config.node, &config.voters, &config.addrs)?;
-            let disk = RedbDisk::create(&config.path, &saved)?;
+            let disk = RedbDisk::create_sealed(&config.path, &config.sealing, &saved)?;
             Ok((disk, saved))
         })
         .await
