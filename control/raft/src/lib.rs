@@ -24,7 +24,7 @@ pub mod wire;
 
 pub use log::Position;
 pub use members::{ChangeRefused, Member, MemberChange, Members, Part};
-pub use replica::Committed;
+pub use replica::{Committed, Forced};
 pub use shell::{
     Alarm, ChangeError, ChangeOptions, NoPeers, OpenError, ProposeError, Raft, RaftConfig, ReadError, Role,
     RoleState, TransferError, Transport,

@@ -381,6 +381,16 @@ impl Node {
     }
 }
 
+/// What a change of members, not applied yet, carries for the machine.
+pub(crate) fn context_of(entry: &Entry) -> Result<Vec<u8>, protobuf::ProtobufError> {
+    use protobuf::Message as _;
+    let data = entry.get_data();
+    Ok(match entry.get_entry_type() {
+        EntryType::EntryConfChange => ConfChange::parse_from_bytes(data)?.get_context().to_vec(),
+        _ => ConfChangeV2::parse_from_bytes(data)?.get_context().to_vec(),
+    })
+}
+
 fn parse<T: protobuf::Message, E>(entry: &Entry) -> Result<T, NodeError<E>> {
     T::parse_from_bytes(entry.get_data()).map_err(|source| NodeError::Change { index: entry.index, source })
 }

@@ -3,6 +3,7 @@
 //! The thread of [`crate::Raft`] and the simulation both run this, through [`Driver::flush`].
 
 mod change;
+mod forced;
 mod saved;
 
 use std::collections::BTreeMap;
@@ -20,6 +21,7 @@ use crate::node::{Input, Machine, Node, NodeError, Pace, Prepared, Refused, Stan
 use change::Underway;
 use saved::{pack, unpack};
 
+pub use forced::{Forced, force_new_cluster};
 pub(crate) use saved::founder;
 pub use saved::{genesis, joiner};
 
@@ -127,6 +129,9 @@ pub enum ReplicaError {
         /// What the parser says.
         source: protobuf::ProtobufError,
     },
+    /// The group never took this node in.
+    #[error("this manager has no state: it was never taken in")]
+    Nothing,
     /// What an entry or a snapshot says of the members cannot be read.
     #[error("members as of log entry {index}: {source}")]
     Members {
@@ -181,16 +186,7 @@ impl Replica {
             // A refusal leaves it to the election timeout.
             let _ = node.step(Input::Campaign);
         }
-        let state = State {
-            store,
-            members,
-            applied,
-            change: None,
-            proposed: BTreeMap::new(),
-            waiting: BTreeMap::new(),
-            effects: Effects::default(),
-        };
-        Ok(Self { node, state, settings, reads: 0 })
+        Ok(Self { node, state: State::new(store, members, applied), settings, reads: 0 })
     }
 
     /// Takes an input that has no answer of its own.
@@ -294,6 +290,18 @@ impl Replica {
 }
 
 impl State {
+    fn new(store: Store, members: Members, applied: Position) -> Self {
+        Self {
+            store,
+            members,
+            applied,
+            change: None,
+            proposed: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+            effects: Effects::default(),
+        }
+    }
+
     fn answer_reads(&mut self) {
         let later = self.waiting.split_off(&(self.applied.index + 1));
         let answered = std::mem::replace(&mut self.waiting, later);

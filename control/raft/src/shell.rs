@@ -3,6 +3,7 @@
 mod change;
 mod config;
 mod error;
+mod forced;
 mod handle;
 mod role;
 mod surface;

@@ -60,15 +60,7 @@ impl Raft {
     /// Goes on with the state in `config.path`. Returns when everything known to be committed is applied; a
     /// manager that is alone leads by then.
     pub async fn open(config: RaftConfig) -> Result<Self, OpenError> {
-        Self::start(config, |config| {
-            let (disk, saved) = RedbDisk::open_sealed(&config.path, &config.sealing)?;
-            if saved.node != config.node {
-                let (found, wanted) = (saved.node, config.node);
-                return Err(OpenError::OtherNode { path: config.path.clone(), found, wanted });
-            }
-            Ok((disk, saved))
-        })
-        .await
+        Self::start(config, open_own).await
     }
 
     /// Makes a new group whose store begins with `first`. There must be no state in `config.path`; when this
@@ -284,4 +276,14 @@ fn run<D: Disk>(
             let _ = opened.send(Err(error));
         }
     }
+}
+
+/// The state that is there, if it is this node's.
+pub(super) fn open_own(config: &RaftConfig) -> Result<(RedbDisk, Saved), OpenError> {
+    let (disk, saved) = RedbDisk::open_sealed(&config.path, &config.sealing)?;
+    if saved.node != config.node {
+        let (found, wanted) = (saved.node, config.node);
+        return Err(OpenError::OtherNode { path: config.path.clone(), found, wanted });
+    }
+    Ok((disk, saved))
 }

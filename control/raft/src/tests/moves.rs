@@ -183,3 +183,56 @@ async fn a_leader_that_shuts_down_leaves_a_leader_behind() {
     site.rafts[&next].propose(put(10)).await.expect("committed");
     site.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_one_that_is_left_goes_on_alone_with_everything_and_grows_again() {
+    let mut site = Site::new("forced").await;
+    site.grow(2).await;
+    site.grow(3).await;
+    for number in 1..20 {
+        site.rafts[&1].propose(put(number)).await.expect("committed");
+    }
+    site.rafts[&3].read().await.expect("it has them too");
+    for id in [1, 2, 3] {
+        site.wires.unplug(id);
+        site.rafts.remove(&id).expect("a manager").shutdown().await;
+    }
+
+    let alone = site.config(3);
+    let report = Raft::survey_new_cluster(alone.clone()).await.expect("looked at");
+    assert_eq!(report.dropped, BTreeMap::from([(1, Some(addr(1))), (2, Some(addr(2)))]));
+    assert!(has(&report.store, 19) && report.node == 3);
+    let (raft, forced) = Raft::force_new_cluster(alone.clone()).await.expect("alone");
+    assert_eq!((forced.last, forced.store.digest()), (report.last, report.store.digest()), "as it was told");
+    assert!(raft.role().borrow().is_leader());
+    assert_eq!(raft.members().borrow().voters(), BTreeSet::from([3]));
+    assert_eq!(raft.members().borrow().get(3).and_then(|member| member.addr), Some(addr(3)));
+    assert_eq!(raft.store().digest(), forced.store.digest());
+    raft.propose(put(20)).await.expect("committed");
+    raft.shutdown().await;
+
+    let raft = Raft::open(alone).await.expect("opens as any other");
+    assert!(has(&raft.store(), 20));
+    site.plug(3, raft.clone());
+    let used = raft.change(add(2)).await;
+    assert_eq!(used, Err(ChangeError::Refused(ChangeRefused::Used { id: 2 })));
+    let mut config = site.config(4);
+    config.voters = vec![3];
+    let fourth = Raft::join(config).await.expect("made");
+    site.plug(4, fourth);
+    raft.change(add(4)).await.expect("added");
+    let members = raft.change(MemberChange::Promote { id: 4 }).await.expect("promoted");
+    assert_eq!(members.voters(), BTreeSet::from([3, 4]));
+    assert!(has(&site.rafts[&4].read().await.expect("answered"), 20));
+    site.end().await;
+}
+
+#[tokio::test]
+async fn a_manager_that_was_never_taken_in_cannot_go_on_alone() {
+    let site = Site::new("empty").await;
+    let raft = Raft::join(site.config(2)).await.expect("made");
+    raft.shutdown().await;
+    let refused = Raft::survey_new_cluster(site.config(2)).await.expect_err("it has nothing");
+    assert!(refused.to_string().contains("never taken in"), "{refused}");
+    site.end().await;
+}
