@@ -7,6 +7,7 @@ use mesh_core::leader::{self, Leader};
 use mesh_core::store::Transaction;
 use mesh_core::time::Timestamp;
 use mesh_raft::envelope::{self, ProposalId};
+use mesh_raft::members::ChangeOutcome;
 use mesh_raft::node::Input;
 use mesh_raft::replica::{Effects, FlushError, Outcome};
 use raft::StateRole;
@@ -72,7 +73,8 @@ impl World {
 
     /// What a replica refuses is lost, as in the daemon.
     pub fn input(&mut self, id: u64, input: Input) {
-        if let Some(process) = &mut self.manager(id).process {
+        let process = self.managers.get_mut(&id).and_then(|manager| manager.process.as_mut());
+        if let Some(process) = process {
             let _ = process.driver.replica_mut().step(input);
             self.schedule_flush(id);
         }
@@ -136,6 +138,8 @@ impl World {
                 if first { events.push_front(settled) } else { events.push_back(settled) }
             }
         }
+        let made = effects.changes.iter().filter(|(_, outcome)| *outcome == ChangeOutcome::Made).count();
+        self.report.changes += made as u64;
         for read in effects.reads {
             let began = self.manager(id).process.as_mut().and_then(|process| process.reads.remove(&read));
             if let Some(acked) = began {
@@ -185,7 +189,8 @@ impl World {
         if replica.leads() {
             self.ledger.serves(id, standing.term, applied.index)?;
         }
-        self.ledger.applied(id, applied.index, replica.store())
+        self.ledger.applied(id, applied.index, replica.store())?;
+        self.watch_members(id)
     }
 
     /// Begins to lead, or ends it. What was committed before it began is in the store that it begins with.

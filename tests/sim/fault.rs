@@ -21,10 +21,14 @@ pub enum Fault {
     AgentFreeze,
     AgentCut,
     AgentRestart,
+    Join,
+    Promote,
+    Leave,
+    Transfer,
 }
 
-/// All of them.
-pub const FAULTS: [Fault; 12] = [
+/// All of them; the last are the steps of the members' walk.
+pub const FAULTS: [Fault; 16] = [
     Fault::Crash,
     Fault::CrashAtDisk,
     Fault::Freeze,
@@ -37,12 +41,30 @@ pub const FAULTS: [Fault; 12] = [
     Fault::AgentFreeze,
     Fault::AgentCut,
     Fault::AgentRestart,
+    Fault::Join,
+    Fault::Promote,
+    Fault::Leave,
+    Fault::Transfer,
 ];
 
+/// How many of them are no steps of the walk.
+const STRIKES: usize = FAULTS.len() - 4;
+
 impl World {
+    /// One step of the walk, and when the next comes.
+    pub fn walk(&mut self) {
+        let step = *self.rng.pick(&FAULTS[STRIKES..]).expect("there are some");
+        if self.step_walk(step) {
+            self.report.count(step);
+            self.trace(&("step", step, self.now));
+        }
+        let pause = self.rng.between(300 * MS, 2_000 * MS);
+        self.schedule(pause, Event::Walk);
+    }
+
     /// One fault, and when the next comes.
     pub fn inject(&mut self) {
-        let fault = *self.rng.pick(&FAULTS).expect("there are some");
+        let fault = *self.rng.pick(&FAULTS[..STRIKES]).expect("there are some");
         if self.strike(fault) {
             self.report.count(fault);
             self.trace(&("fault", fault, self.now));
@@ -102,6 +124,7 @@ impl World {
                 true
             }
             Fault::AgentRestart => self.restart_agent(agent),
+            Fault::Join | Fault::Promote | Fault::Leave | Fault::Transfer => self.step_walk(fault),
         }
     }
 

@@ -7,6 +7,7 @@ use mesh_core::id::{NetworkId, ServiceId, TaskId};
 use mesh_core::object::TaskState;
 use mesh_core::port::{Port, Protocol, PublishMode};
 use mesh_core::store::{Change, Store};
+use mesh_raft::members::Members;
 
 /// A promise that was broken.
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +32,12 @@ pub enum Violation {
     Stopped { manager: u64, reason: String },
     #[error("something panicked; its words are above")]
     Panic,
+    #[error("manager {manager} knows other members at entry {index} than manager {other} did")]
+    Members { index: u64, manager: u64, other: u64 },
+    #[error("nobody leads for {seconds} s while a quorum is up")]
+    NoLeader { seconds: u64 },
+    #[error("the managers are between two configurations for {seconds} s while a quorum is up")]
+    Joint { seconds: u64 },
     #[error("no rest after the faults ended: {what}")]
     NoRest { what: String },
 }
@@ -42,6 +49,8 @@ pub struct Ledger {
     digests: BTreeMap<u64, ([u8; 32], u64)>,
     /// The last entry that a manager acknowledged in each term.
     acked: BTreeMap<u64, u64>,
+    /// Who belonged to the group at each entry, and who said so.
+    members: BTreeMap<u64, (Members, u64)>,
     vnis: BTreeMap<u32, NetworkId>,
     endpoints: BTreeMap<u32, TaskId>,
 }
@@ -80,6 +89,15 @@ impl Ledger {
         }
         self.numbers(store)?;
         claims(store)
+    }
+
+    /// `manager` has applied entry `index`, and knows these members. One that waits to be taken in has none.
+    pub fn members(&mut self, manager: u64, index: u64, members: &Members) -> Result<(), Violation> {
+        if index == 0 {
+            return Ok(());
+        }
+        let (first, other) = self.members.entry(index).or_insert_with(|| (members.clone(), manager));
+        if first == members { Ok(()) } else { Err(Violation::Members { index, manager, other: *other }) }
     }
 
     /// VNIs and endpoint ids belong to one object for ever.

@@ -18,6 +18,7 @@ mod network;
 mod planted;
 mod rest;
 mod rng;
+mod walk;
 mod workers;
 mod world;
 

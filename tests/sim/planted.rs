@@ -52,6 +52,12 @@ fn a_read_without_a_quorum_is_found() {
 }
 
 #[test]
+fn a_change_of_members_that_was_not_checked_is_found() {
+    let violation = find(Planted::UncheckedVoters, 3);
+    assert!(matches!(violation, Violation::NoRest { .. } | Violation::NoLeader { .. }), "{violation}");
+}
+
+#[test]
 fn an_address_or_a_port_given_twice_is_found() {
     let mut rng = Rng::new(1);
     let mut store = first_store(&mut rng);

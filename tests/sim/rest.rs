@@ -77,7 +77,12 @@ impl World {
         let Some(leader) = self.leader().and_then(|id| self.managers[&id].replica()) else {
             return Some("nobody leads".to_owned());
         };
-        for manager in self.managers.values() {
+        if leader.membership().is_joint() {
+            return Some("the managers are between two configurations".to_owned());
+        }
+        // One that is a member no more hears nothing.
+        let members = leader.membership().iter().map(|(id, _)| id);
+        for manager in members.filter_map(|id| self.managers.get(&id)) {
             let applied = manager.replica().map(mesh_raft::replica::Replica::applied);
             if applied != Some(leader.applied()) {
                 return Some(format!("manager {} is at {applied:?}, not {:?}", manager.id, leader.applied()));

@@ -16,12 +16,12 @@ use mesh_raft::replica::genesis;
 use raft::eraftpb::Message;
 
 use crate::agent::{self, AGENT_STEP, Agent, News};
-use crate::disk::SimDisk;
 use crate::fault::{FAULTS, Fault};
 use crate::ledger::{Expected, Ledger, Violation};
 use crate::manager::Manager;
 use crate::network::{MS, Network};
 use crate::rng::Rng;
+use crate::walk::Watch;
 
 const SECOND: u64 = 1_000 * MS;
 
@@ -47,12 +47,18 @@ pub enum Planted {
     ForgetfulAgents,
     /// Managers answer reads from what they have.
     StaleReads,
+    /// The leader makes voters of managers that never answered.
+    UncheckedVoters,
 }
 
 impl Plan {
-    /// Even seeds have one manager, odd ones three.
+    /// Even seeds have one manager, odd ones three or five, which others join and leave.
     pub fn from_seed(seed: u64) -> Self {
-        let managers = if seed.is_multiple_of(2) { 1 } else { 3 };
+        let managers = match seed % 4 {
+            1 => 3,
+            3 => 5,
+            _ => 1,
+        };
         let agents = 3 + usize::try_from(seed % 3).expect("small");
         Self { seed, managers, agents, storm: 25 * SECOND, calm: 60 * SECOND, planted: None }
     }
@@ -76,8 +82,10 @@ pub enum Event {
     Heal,
     Client,
     Fault,
+    Walk,
     EndFaults,
     LookForRest,
+    WatchGroup,
 }
 
 struct Scheduled {
@@ -112,6 +120,7 @@ pub struct Report {
     pub committed: u64,
     pub conflicts: u64,
     pub lost: u64,
+    pub changes: u64,
     pub reads: u64,
     pub snapshots: u64,
     pub crashes: u64,
@@ -127,6 +136,7 @@ impl Report {
         self.committed += other.committed;
         self.conflicts += other.conflicts;
         self.lost += other.lost;
+        self.changes += other.changes;
         self.reads += other.reads;
         self.snapshots += other.snapshots;
         self.crashes += other.crashes;
@@ -148,6 +158,7 @@ impl Report {
             ("commits", self.committed, 50),
             ("reads", self.reads, 5),
             ("elections", self.terms, 3),
+            ("changes of members", self.changes, 1),
             ("crashes", self.crashes, 2),
             ("running tasks", self.running, 3),
         ] {
@@ -161,13 +172,14 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} events, {} terms, {} commits, {} conflicts, {} lost proposals, {} reads, {} snapshots \
+            "{} events, {} terms, {} commits, {} conflicts, {} lost proposals, {} changes of members, {} reads, {} snapshots \
              installed, {} crashes, {} tasks running at the end, faults {:?}, trace {:016x}",
             self.events,
             self.terms,
             self.committed,
             self.conflicts,
             self.lost,
+            self.changes,
             self.reads,
             self.snapshots,
             self.crashes,
@@ -195,6 +207,8 @@ pub struct World {
     pub wishes: u64,
     pub ledger: Ledger,
     pub expected: Expected,
+    pub watch: Watch,
+    pub last_manager: u64,
     hasher: DefaultHasher,
     pub rested: bool,
 }
@@ -204,38 +218,33 @@ impl World {
         let mut rng = Rng::new(plan.seed);
         let store = first_store(&mut rng);
         let voters: Vec<u64> = (1..=plan.managers).collect();
-        let managers = voters.iter().map(|id| {
-            let saved = genesis(*id, &voters, &store).expect("a store that encodes");
-            let mut disk = SimDisk::new(saved);
-            if plan.planted == Some(Planted::LyingDisks) {
-                disk.betray(mesh_raft::disk::Lie::SyncsNothing);
-            }
-            let skew = 1_700_000_000 * SECOND + rng.under(4 * SECOND);
-            let tick = 50 * MS + rng.under(2 * MS);
-            (*id, Manager { id: *id, life: 0, process: None, disk, skew, tick, frozen_until: 0 })
-        });
-        let managers = managers.collect();
         let forgetful = plan.planted == Some(Planted::ForgetfulAgents);
         let agents =
             (0..plan.agents).map(|place| Agent::new(place, NodeId::new(&mut rng), forgetful)).collect();
-        Self {
+        let mut world = Self {
             now: 0,
             rng,
             network: Network::calm(),
-            managers,
+            managers: BTreeMap::new(),
             agents,
             report: Report::default(),
             calm: false,
-            plan,
             queue: BinaryHeap::new(),
             numbers: 0,
             proposals: 0,
             wishes: 0,
             ledger: Ledger::default(),
             expected: Expected::default(),
+            watch: Watch::default(),
+            last_manager: plan.managers,
+            plan,
             hasher: DefaultHasher::new(),
             rested: false,
+        };
+        for id in &voters {
+            world.new_manager(*id, genesis(*id, &voters, &store).expect("a store that encodes"));
         }
+        world
     }
 
     /// Runs the storm, then until everything is at rest.
@@ -247,7 +256,9 @@ impl World {
             self.schedule(AGENT_STEP, Event::AgentStep { agent, life: 0 });
         }
         self.schedule(SECOND, Event::Client);
+        self.schedule(SECOND, Event::WatchGroup);
         self.schedule(2 * SECOND, Event::Fault);
+        self.schedule(2 * SECOND, Event::Walk);
         self.schedule(self.plan.storm, Event::EndFaults);
         let end = self.plan.storm + self.plan.calm;
         while let Some(Reverse(next)) = self.queue.pop() {
@@ -321,11 +332,13 @@ impl World {
             Event::Heal => self.network.heal(),
             Event::Client => return self.act_as_client(),
             Event::Fault if !self.calm => self.inject(),
+            Event::Walk if !self.calm => self.walk(),
             Event::EndFaults => {
                 self.end_faults();
                 self.schedule(SECOND, Event::LookForRest);
             }
             Event::LookForRest => self.look_for_rest(),
+            Event::WatchGroup => return self.watch_group(),
             // What was meant for an earlier life of a machine.
             _ => {}
         }

@@ -5,6 +5,7 @@ mod frame;
 mod memory;
 mod overlay;
 mod redb_disk;
+mod sealing;
 mod table;
 
 use std::path::{Path, PathBuf};
@@ -16,6 +17,7 @@ use crate::log::Position;
 #[cfg(any(test, feature = "testing"))]
 pub use memory::{Lie, MemoryDisk};
 pub use redb_disk::RedbDisk;
+pub use sealing::{DataKey, Keys, Sealing};
 
 /// All that a node left on its disk.
 #[derive(Debug, Clone, PartialEq)]
@@ -107,6 +109,14 @@ pub enum DiskError {
         found: u32,
         /// Newest format that is understood here.
         known: u32,
+    },
+    /// It is sealed with a key that was not handed in.
+    #[error("{} is sealed with data key {id}, which is not at hand", path.display())]
+    Sealed {
+        /// The file.
+        path: PathBuf,
+        /// The key's number.
+        id: u32,
     },
     /// No space is left.
     #[error("no space left for {}: free some", path.display())]

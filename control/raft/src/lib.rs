@@ -12,6 +12,7 @@ pub mod disk;
 pub mod envelope;
 mod log;
 mod logger;
+pub mod members;
 pub mod node;
 pub mod replica;
 mod shell;
@@ -22,7 +23,9 @@ mod tests;
 pub mod wire;
 
 pub use log::Position;
-pub use replica::Committed;
+pub use members::{ChangeRefused, Member, MemberChange, Members, Part};
+pub use replica::{Committed, Forced};
 pub use shell::{
-    Alarm, NoPeers, OpenError, ProposeError, Raft, RaftConfig, ReadError, Role, RoleState, Transport,
+    Alarm, ChangeError, ChangeOptions, NoPeers, OpenError, ProposeError, Raft, RaftConfig, ReadError, Role,
+    RoleState, TransferError, Transport,
 };

@@ -5,6 +5,7 @@
 //! no input is taken. The node knows nothing of what its entries mean: committed data goes to a [`Machine`].
 
 mod input;
+mod peers;
 
 use std::collections::BTreeMap;
 
@@ -26,6 +27,8 @@ pub trait Machine {
     fn install(&mut self, snapshot: &Snapshot) -> Result<(), Self::Error>;
     /// The next committed entry. `data` is empty for an entry that is raft's own.
     fn apply(&mut self, at: Position, data: &[u8]) -> Result<(), Self::Error>;
+    /// The next committed entry changed the members to `conf`; `context` is what its proposer gave with it.
+    fn reconfigure(&mut self, at: Position, conf: &ConfState, context: &[u8]) -> Result<(), Self::Error>;
 }
 
 /// Why a node cannot go on.
@@ -85,7 +88,12 @@ pub struct Node {
     stalled: bool,
     /// Ticks since a snapshot went to a peer and nothing was heard of it.
     snapshots: BTreeMap<u64, usize>,
+    /// Ticks since something came from a peer.
+    heard: BTreeMap<u64, usize>,
 }
+
+/// Entries that a learner may lack and still count as caught up.
+const LAG: u64 = 64;
 
 /// After this many election timeouts a snapshot of which nothing is heard counts as lost: raft would wait
 /// for ever.
@@ -111,7 +119,8 @@ impl Node {
             ..Config::default()
         };
         let raw = RawNode::new(&config, Log::new(saved), &logger::logger())?;
-        let mut node = Self { raw, pace, seed, stalled: false, snapshots: BTreeMap::new() };
+        let mut node =
+            Self { raw, pace, seed, stalled: false, snapshots: BTreeMap::new(), heard: BTreeMap::new() };
         node.draw_timeout();
         Ok(node)
     }
@@ -131,6 +140,7 @@ impl Node {
             Input::Tick => {
                 self.raw.tick();
                 self.age_snapshots();
+                self.age_peers();
             }
             Input::Message(message) => self.receive(*message)?,
             Input::Propose(data) => return self.propose(|raw| raw.propose(Vec::new(), data)),
@@ -161,6 +171,12 @@ impl Node {
         }
     }
 
+    fn age_peers(&mut self) {
+        self.heard.values_mut().for_each(|age| *age += 1);
+        let patience = self.pace.election;
+        self.heard.retain(|_, age| *age < patience);
+    }
+
     fn note_snapshots(&mut self, messages: &[Message]) {
         let sent = messages.iter().filter(|message| message.get_msg_type() == MessageType::MsgSnapshot);
         self.snapshots.extend(sent.map(|message| (message.to, 0)));
@@ -172,6 +188,7 @@ impl Node {
         if to != self.id() || from == self.id() || from == 0 || kind == MessageType::MsgPropose {
             return Err(Refused::Misdelivered { kind, from, to });
         }
+        self.heard.insert(from, 0);
         match self.raw.step(message) {
             Ok(()) | Err(raft::Error::StepPeerNotFound) => Ok(()),
             Err(raft::Error::StepLocalMsg) => Err(Refused::Misdelivered { kind, from, to }),
@@ -267,6 +284,7 @@ impl Node {
         self.raw.advance_apply();
         self.stalled = false;
         self.leave_joint();
+        self.step_down_when_removed();
         self.draw_timeout();
         self.note_snapshots(&messages);
         Ok(Completed { messages, reads: answers })
@@ -275,21 +293,21 @@ impl Node {
     fn apply<M: Machine>(&mut self, entries: Vec<Entry>, machine: &mut M) -> Result<(), NodeError<M::Error>> {
         for entry in entries {
             let at = Position { index: entry.index, term: entry.term };
-            let data = match entry.get_entry_type() {
-                EntryType::EntryNormal => entry.get_data(),
+            let applied = match entry.get_entry_type() {
+                EntryType::EntryNormal => machine.apply(at, entry.get_data()),
                 EntryType::EntryConfChange => {
                     let change = parse::<ConfChange, M::Error>(&entry)?;
-                    self.raw.apply_conf_change(&change)?;
-                    &[]
+                    let conf = self.raw.apply_conf_change(&change)?;
+                    machine.reconfigure(at, &conf, change.get_context())
                 }
                 EntryType::EntryConfChangeV2 => {
                     // An empty one means something: leave the joint configuration.
                     let change = parse::<ConfChangeV2, M::Error>(&entry)?;
-                    self.raw.apply_conf_change(&change)?;
-                    &[]
+                    let conf = self.raw.apply_conf_change(&change)?;
+                    machine.reconfigure(at, &conf, change.get_context())
                 }
             };
-            machine.apply(at, data).map_err(NodeError::Machine)?;
+            applied.map_err(NodeError::Machine)?;
         }
         Ok(())
     }
@@ -301,15 +319,6 @@ impl Node {
             // Refused proposals are made again after the next step.
             let _ = self.raw.propose_conf_change(Vec::new(), ConfChangeV2::default());
         }
-    }
-
-    fn is_joint(&self) -> bool {
-        !self.members().voters_outgoing.is_empty()
-    }
-
-    /// The members as of the last entry applied.
-    pub fn members(&self) -> ConfState {
-        self.raw.raft.prs().conf().to_conf_state()
     }
 
     /// Raft's number of this node.
@@ -370,6 +379,16 @@ impl Node {
             self.raw.mut_store().checkpoint(snapshot, position);
         }
     }
+}
+
+/// What a change of members, not applied yet, carries for the machine.
+pub(crate) fn context_of(entry: &Entry) -> Result<Vec<u8>, protobuf::ProtobufError> {
+    use protobuf::Message as _;
+    let data = entry.get_data();
+    Ok(match entry.get_entry_type() {
+        EntryType::EntryConfChange => ConfChange::parse_from_bytes(data)?.get_context().to_vec(),
+        _ => ConfChangeV2::parse_from_bytes(data)?.get_context().to_vec(),
+    })
 }
 
 fn parse<T: protobuf::Message, E>(entry: &Entry) -> Result<T, NodeError<E>> {

@@ -2,16 +2,28 @@
 //!
 //! The thread of [`crate::Raft`] and the simulation both run this, through [`Driver::flush`].
 
+mod change;
+mod forced;
+mod saved;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use mesh_core::store::{Change, Conflict, DecodeError, Store};
-use raft::eraftpb::{ConfState, HardState, Message, Snapshot};
+use raft::eraftpb::{ConfState, Message, Snapshot};
 
 use crate::disk::{Disk, DiskError, Saved, Write};
 use crate::envelope::{self, EnvelopeError, ProposalId};
 use crate::log::Position;
+use crate::members::{ChangeOutcome, Members, NoteError};
 use crate::node::{Input, Machine, Node, NodeError, Pace, Prepared, Refused, Standing};
+
+use change::Underway;
+use saved::{pack, unpack};
+
+pub use forced::{Forced, force_new_cluster};
+pub(crate) use saved::founder;
+pub use saved::{genesis, joiner};
 
 /// When the log is cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,6 +89,8 @@ pub struct Effects {
     pub outcomes: Vec<(ProposalId, Outcome)>,
     /// Reads that the store answers now.
     pub reads: Vec<ReadId>,
+    /// Changes of the members, asked for at this node, that ended.
+    pub changes: Vec<(ProposalId, ChangeOutcome)>,
 }
 
 /// Why a replica cannot go on; a restart meets the same.
@@ -115,6 +129,17 @@ pub enum ReplicaError {
         /// What the parser says.
         source: protobuf::ProtobufError,
     },
+    /// The group never took this node in.
+    #[error("this manager has no state: it was never taken in")]
+    Nothing,
+    /// What an entry or a snapshot says of the members cannot be read.
+    #[error("members as of log entry {index}: {source}")]
+    Members {
+        /// The entry.
+        index: u64,
+        /// What is wrong.
+        source: NoteError,
+    },
 }
 
 impl From<NodeError<Self>> for ReplicaError {
@@ -125,19 +150,6 @@ impl From<NodeError<Self>> for ReplicaError {
             NodeError::Machine(error) => error,
         }
     }
-}
-
-/// The disk of a new group's member: the store with the group's first transaction, at index 1 of term 1, the
-/// same on each of `voters`.
-pub fn genesis(node: u64, voters: &[u64], store: &Store) -> Result<Saved, ReplicaError> {
-    let data = store.to_snapshot().map_err(|error| ReplicaError::Encoding { reason: error.to_string() })?;
-    let first = Position { index: 1, term: 1 };
-    let mut snapshot = Snapshot { data: data.into(), ..Snapshot::default() };
-    let meta = snapshot.mut_metadata();
-    (meta.index, meta.term) = (first.index, first.term);
-    meta.set_conf_state(ConfState::from((voters.to_vec(), Vec::new())));
-    let hard_state = HardState { term: first.term, commit: first.index, ..HardState::default() };
-    Ok(Saved { node, hard_state, truncated: first, entries: Vec::new(), snapshot })
 }
 
 /// A node and its store.
@@ -151,7 +163,10 @@ pub struct Replica {
 /// The store, and who waits for it.
 struct State {
     store: Store,
+    members: Members,
     applied: Position,
+    /// The change of members that was asked for here and has not ended.
+    change: Option<Underway>,
     /// Proposals made here, by the index they have if they are ever committed.
     proposed: BTreeMap<u64, (u64, ProposalId)>,
     /// Reads that wait for the store to reach an index.
@@ -162,7 +177,7 @@ struct State {
 impl Replica {
     /// The replica that `saved` belongs to, its store as of the snapshot. A group of one leads at once.
     pub fn new(saved: Saved, settings: Settings) -> Result<Self, ReplicaError> {
-        let store = read_snapshot(&saved.snapshot)?;
+        let (store, members) = unpack(&saved.snapshot)?;
         let meta = saved.snapshot.get_metadata();
         let applied = Position { index: meta.index, term: meta.term };
         let alone = meta.get_conf_state().get_voters() == [saved.node];
@@ -171,14 +186,7 @@ impl Replica {
             // A refusal leaves it to the election timeout.
             let _ = node.step(Input::Campaign);
         }
-        let state = State {
-            store,
-            applied,
-            proposed: BTreeMap::new(),
-            waiting: BTreeMap::new(),
-            effects: Effects::default(),
-        };
-        Ok(Self { node, state, settings, reads: 0 })
+        Ok(Self { node, state: State::new(store, members, applied), settings, reads: 0 })
     }
 
     /// Takes an input that has no answer of its own.
@@ -231,6 +239,16 @@ impl Replica {
         self.node.members()
     }
 
+    /// The same with their addresses.
+    pub fn membership(&self) -> &Members {
+        &self.state.members
+    }
+
+    /// The node inside.
+    pub fn node(&self) -> &Node {
+        &self.node
+    }
+
     /// The store as of the last entry applied.
     pub fn store(&self) -> &Store {
         &self.state.store
@@ -266,13 +284,24 @@ impl Replica {
         if entries < every && !large && !wanted {
             return Ok(None);
         }
-        let data = self.state.store.to_snapshot();
-        let data = data.map_err(|error| ReplicaError::Encoding { reason: error.to_string() })?;
+        let data = pack(self.state.members.known(), &self.state.store)?;
         Ok(Some(self.node.checkpoint(self.state.applied, data, keep)?))
     }
 }
 
 impl State {
+    fn new(store: Store, members: Members, applied: Position) -> Self {
+        Self {
+            store,
+            members,
+            applied,
+            change: None,
+            proposed: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+            effects: Effects::default(),
+        }
+    }
+
     fn answer_reads(&mut self) {
         let later = self.waiting.split_off(&(self.applied.index + 1));
         let answered = std::mem::replace(&mut self.waiting, later);
@@ -294,7 +323,8 @@ impl Machine for State {
     type Error = ReplicaError;
 
     fn install(&mut self, snapshot: &Snapshot) -> Result<(), ReplicaError> {
-        self.store = read_snapshot(snapshot)?;
+        (self.store, self.members) = unpack(snapshot)?;
+        self.settle_change_by_snapshot();
         let meta = snapshot.get_metadata();
         self.applied = Position { index: meta.index, term: meta.term };
         // How the proposals before it ended is not to be seen in it: their owners hear nothing.
@@ -306,6 +336,7 @@ impl Machine for State {
 
     fn apply(&mut self, at: Position, data: &[u8]) -> Result<(), ReplicaError> {
         self.applied = at;
+        self.settle_change(at, None);
         if data.is_empty() {
             self.settle(at, None);
             return Ok(());
@@ -325,11 +356,12 @@ impl Machine for State {
         self.effects.outcomes.extend(owner.map(|id| (id, outcome)));
         Ok(())
     }
-}
 
-fn read_snapshot(snapshot: &Snapshot) -> Result<Store, ReplicaError> {
-    let index = snapshot.get_metadata().index;
-    Store::from_snapshot(snapshot.get_data()).map_err(|source| ReplicaError::Snapshot { index, source })
+    fn reconfigure(&mut self, at: Position, conf: &ConfState, context: &[u8]) -> Result<(), ReplicaError> {
+        self.applied = at;
+        self.settle(at, None);
+        self.change_members(at, conf, context)
+    }
 }
 
 /// Where a replica's effects go.

@@ -15,6 +15,7 @@ use raft::eraftpb::{Message, MessageType};
 
 use crate::disk::{MemoryDisk, Saved};
 use crate::envelope::{self, ProposalId};
+use crate::members::{ChangeOutcome, ChangeRefused, MemberChange};
 use crate::node::{Input, Refused};
 use crate::replica::{Driver, Effects, FlushError, Outcome, Outlet, ReadId, Replica, Settings, genesis};
 
@@ -76,6 +77,7 @@ pub(crate) struct Seen {
     pub outcomes: Vec<(ProposalId, Outcome)>,
     pub reads: Vec<ReadId>,
     pub applied: Vec<(u64, bool)>,
+    pub changes: Vec<(ProposalId, ChangeOutcome)>,
 }
 
 impl Outlet for Seen {
@@ -87,6 +89,7 @@ impl Outlet for Seen {
         self.applied.extend(effects.committed.iter().map(|entry| (entry.index, entry.replaced)));
         self.outcomes.extend(effects.outcomes);
         self.reads.extend(effects.reads);
+        self.changes.extend(effects.changes);
     }
 }
 
@@ -160,7 +163,12 @@ impl Group {
 
     /// Delivers until nothing is on its way.
     pub fn deliver(&mut self) {
-        loop {
+        self.deliver_some(usize::MAX);
+    }
+
+    /// Delivers this many messages, if there are as many.
+    pub fn deliver_some(&mut self, count: usize) {
+        for _ in 0..count {
             for member in self.members.values_mut() {
                 member.flush().expect("a sound disk");
                 self.queue.extend(member.seen.messages.drain(..));
@@ -216,6 +224,27 @@ impl Group {
         self.deliver();
         let outcome = self.outcome(at, id);
         assert!(matches!(outcome, Some(Outcome::Committed(_))), "{outcome:?}");
+    }
+
+    /// Asks a member for a change of the members; nothing is delivered yet.
+    pub fn change(
+        &mut self,
+        at: u64,
+        change: MemberChange,
+        force: bool,
+    ) -> Result<ProposalId, ChangeRefused> {
+        self.proposals += 1;
+        let id = ProposalId(self.proposals);
+        self.member(at).driver.replica_mut().change(id, change, force).map(|()| id)
+    }
+
+    /// A change that is made when this returns.
+    pub fn make(&mut self, at: u64, change: MemberChange) {
+        let id = self.change(at, change, false).expect("the leader takes it");
+        self.deliver();
+        // Raft sends the entry that leaves the joint configuration with the next heartbeat.
+        self.tick(5);
+        assert!(self.member(at).seen.changes.contains(&(id, ChangeOutcome::Made)), "{change:?}");
     }
 
     pub fn outcome(&mut self, at: u64, id: ProposalId) -> Option<Outcome> {

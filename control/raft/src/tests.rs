@@ -3,4 +3,7 @@
 mod disk;
 mod group;
 mod kill;
+mod members;
+mod moves;
+mod sealed;
 mod shell;

@@ -1,5 +1,7 @@
 //! Messages between managers as bytes. The transport carries them as they are; what they mean is raft's.
 
+pub mod parts;
+
 use protobuf::Message as _;
 use raft::eraftpb::Message;
 

@@ -10,7 +10,9 @@ use std::path::{Path, PathBuf};
 
 use redb::{Builder, Database, ReadableDatabase as _, WriteTransaction};
 
+use super::frame::FrameError;
 use super::overlay::Overlay;
+use super::sealing::Sealing;
 use super::table::{self, RowError};
 use super::{Disk, DiskError, Saved, Write};
 
@@ -20,6 +22,7 @@ const CACHE_BYTES: usize = 8 << 20;
 /// The state file of one node, held open.
 pub struct RedbDisk {
     path: PathBuf,
+    sealing: Sealing,
     // Declared before the database: a transaction ends before its database closes.
     txn: Option<WriteTransaction>,
     database: Option<Database>,
@@ -28,6 +31,11 @@ pub struct RedbDisk {
 impl RedbDisk {
     /// Makes the file of a new node. It appears under its name when everything is in it, or not at all.
     pub fn create(path: &Path, saved: &Saved) -> Result<Self, DiskError> {
+        Self::create_sealed(path, &Sealing::Plain, saved)
+    }
+
+    /// [`RedbDisk::create`] with sealed rows.
+    pub fn create_sealed(path: &Path, sealing: &Sealing, saved: &Saved) -> Result<Self, DiskError> {
         if path.exists() {
             return Err(DiskError::Exists { path: path.to_owned() });
         }
@@ -38,30 +46,35 @@ impl RedbDisk {
             .create_file(file.map_err(io("create"))?)
             .map_err(|error| failed(path, "create", error.into()))?;
         let txn = begin(path, &database)?;
-        table::create(&txn, saved).map_err(|error| rows(path, "write", error))?;
+        table::create(&txn, sealing, saved).map_err(|error| rows(path, "write", error))?;
         txn.commit().map_err(|error| failed(path, "write", error.into()))?;
         drop(database);
         std::fs::hard_link(&fresh, path).map_err(io("create"))?;
         std::fs::remove_file(&fresh).map_err(io("create"))?;
         sync_directory(path).map_err(io("create"))?;
-        Self::attach(path)
+        Self::attach(path, sealing)
     }
 
     /// Opens the file of a node that was there before. It is looked through whole first, and not written to
     /// when anything is wrong with it.
     pub fn open(path: &Path) -> Result<(Self, Saved), DiskError> {
-        verify(path)?;
-        let disk = Self::attach(path)?;
+        Self::open_sealed(path, &Sealing::Plain)
+    }
+
+    /// [`RedbDisk::open`] with sealed rows.
+    pub fn open_sealed(path: &Path, sealing: &Sealing) -> Result<(Self, Saved), DiskError> {
+        verify(path, sealing)?;
+        let disk = Self::attach(path, sealing)?;
         let saved = match &disk.database {
-            Some(database) => load(path, database)?,
+            Some(database) => load(path, database, sealing)?,
             None => return Err(DiskError::Missing { path: path.to_owned() }),
         };
         Ok((disk, saved))
     }
 
-    fn attach(path: &Path) -> Result<Self, DiskError> {
+    fn attach(path: &Path, sealing: &Sealing) -> Result<Self, DiskError> {
         let database = builder().open(path).map_err(|error| failed(path, "open", error.into()))?;
-        Ok(Self { path: path.to_owned(), txn: None, database: Some(database) })
+        Ok(Self { path: path.to_owned(), sealing: sealing.clone(), txn: None, database: Some(database) })
     }
 }
 
@@ -72,7 +85,7 @@ impl Disk for RedbDisk {
             (None, Some(database)) => begin(&self.path, database)?,
             (None, None) => return Err(DiskError::Missing { path: self.path.clone() }),
         };
-        table::write(&txn, write).map_err(|error| rows(&self.path, "write", error))?;
+        table::write(&txn, &self.sealing, write).map_err(|error| rows(&self.path, "write", error))?;
         self.txn = Some(txn);
         Ok(())
     }
@@ -86,7 +99,7 @@ impl Disk for RedbDisk {
     fn recover(&mut self) -> Result<(), DiskError> {
         self.txn = None;
         self.database = None;
-        *self = Self::attach(&self.path)?;
+        *self = Self::attach(&self.path, &self.sealing)?;
         Ok(())
     }
 }
@@ -110,7 +123,7 @@ fn begin(path: &Path, database: &Database) -> Result<WriteTransaction, DiskError
 }
 
 /// Reads everything once through a view that keeps repairs away from the file.
-fn verify(path: &Path) -> Result<(), DiskError> {
+fn verify(path: &Path, sealing: &Sealing) -> Result<(), DiskError> {
     let file = File::options().read(true).write(true).open(path);
     let file = file.map_err(|source| DiskError::io(path, "open", source))?;
     let corrupt = |what: String| DiskError::Corrupt { path: path.to_owned(), what };
@@ -122,7 +135,7 @@ fn verify(path: &Path) -> Result<(), DiskError> {
         let mut database =
             builder().create_with_backend(view).map_err(|error| failed(path, "open", error.into()))?;
         match database.check_integrity() {
-            Ok(true) => load(path, &database).map(drop),
+            Ok(true) => load(path, &database, sealing).map(drop),
             Ok(false) => Err(corrupt("its checksums do not hold".to_owned())),
             Err(error) => Err(failed(path, "check", error.into())),
         }
@@ -136,14 +149,15 @@ fn view_is_empty(view: &Overlay) -> bool {
     view.len().is_ok_and(|len| len == 0)
 }
 
-fn load(path: &Path, database: &Database) -> Result<Saved, DiskError> {
+fn load(path: &Path, database: &Database, sealing: &Sealing) -> Result<Saved, DiskError> {
     let txn = database.begin_read().map_err(|error| failed(path, "read", error.into()))?;
-    table::read(&txn).map_err(|error| rows(path, "read", error))
+    table::read(&txn, sealing).map_err(|error| rows(path, "read", error))
 }
 
 fn rows(path: &Path, tried: &'static str, error: RowError) -> DiskError {
     match error {
         RowError::Redb(error) => failed(path, tried, error),
+        RowError::Frame(FrameError::NoKey { id, .. }) => DiskError::Sealed { path: path.to_owned(), id },
         RowError::Format { found } => {
             DiskError::Format { path: path.to_owned(), found, known: table::FORMAT }
         }

@@ -9,7 +9,8 @@ use redb::{
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::frame::{self, FrameError};
+use super::frame::{self, FrameError, Place, RowKey};
+use super::sealing::Sealing;
 use super::{Saved, Truncate, Write};
 use crate::log::Position;
 
@@ -57,7 +58,7 @@ impl From<redb::StorageError> for RowError {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Place {
+struct Mark {
     index: u64,
     term: u64,
 }
@@ -70,11 +71,12 @@ struct SnapshotHead {
 }
 
 /// Writes the rows of a new node.
-pub(super) fn create(txn: &WriteTransaction, saved: &Saved) -> Result<(), RowError> {
-    put(txn, "format", &FORMAT)?;
-    put(txn, "node", &saved.node)?;
+pub(super) fn create(txn: &WriteTransaction, sealing: &Sealing, saved: &Saved) -> Result<(), RowError> {
+    put(txn, &Sealing::Plain, "format", &FORMAT)?;
+    put(txn, sealing, "node", &saved.node)?;
     write(
         txn,
+        sealing,
         &Write {
             snapshot: Some(saved.snapshot.clone()),
             truncate: Some(Truncate::All(saved.truncated)),
@@ -85,33 +87,34 @@ pub(super) fn create(txn: &WriteTransaction, saved: &Saved) -> Result<(), RowErr
 }
 
 /// Writes one change.
-pub(super) fn write(txn: &WriteTransaction, write: &Write) -> Result<(), RowError> {
+pub(super) fn write(txn: &WriteTransaction, sealing: &Sealing, write: &Write) -> Result<(), RowError> {
     if let Some(snapshot) = &write.snapshot {
-        put_snapshot(txn, snapshot)?;
+        put_snapshot(txn, sealing, snapshot)?;
+        reseal_node(txn, sealing)?;
     }
     if let Some(truncate) = write.truncate {
-        truncate_log(txn, truncate)?;
+        truncate_log(txn, sealing, truncate)?;
     }
-    append(txn, &write.entries)?;
+    append(txn, sealing, &write.entries)?;
     if let Some(hard_state) = &write.hard_state {
         let bytes = hard_state.write_to_bytes().map_err(proto("hard state"))?;
-        put(txn, "hard_state", &bytes)?;
+        put(txn, sealing, "hard_state", &bytes)?;
     }
     Ok(())
 }
 
-fn append(txn: &WriteTransaction, entries: &[Entry]) -> Result<(), RowError> {
+fn append(txn: &WriteTransaction, sealing: &Sealing, entries: &[Entry]) -> Result<(), RowError> {
     let Some(first) = entries.first() else { return Ok(()) };
     let mut log = txn.open_table(LOG)?;
     log.retain_in(first.index.., |_, _| false)?;
     for entry in entries {
         let bytes = entry.write_to_bytes().map_err(proto("log entry"))?;
-        log.insert(entry.index, frame::seal("log", &bytes)?.as_slice())?;
+        log.insert(entry.index, frame::seal(sealing, numbered("log", entry.index), &bytes)?.as_slice())?;
     }
     Ok(())
 }
 
-fn truncate_log(txn: &WriteTransaction, truncate: Truncate) -> Result<(), RowError> {
+fn truncate_log(txn: &WriteTransaction, sealing: &Sealing, truncate: Truncate) -> Result<(), RowError> {
     let mut log = txn.open_table(LOG)?;
     let position = match truncate {
         Truncate::UpTo(position) => {
@@ -123,43 +126,44 @@ fn truncate_log(txn: &WriteTransaction, truncate: Truncate) -> Result<(), RowErr
             position
         }
     };
-    put(txn, "truncated", &Place { index: position.index, term: position.term })
+    put(txn, sealing, "truncated", &Mark { index: position.index, term: position.term })
 }
 
-fn put_snapshot(txn: &WriteTransaction, snapshot: &Snapshot) -> Result<(), RowError> {
+fn put_snapshot(txn: &WriteTransaction, sealing: &Sealing, snapshot: &Snapshot) -> Result<(), RowError> {
     let mut table = txn.open_table(SNAPSHOT)?;
     table.retain(|_, _| false)?;
     for (number, piece) in (0_u64..).zip(snapshot.get_data().chunks(PIECE_BYTES)) {
-        table.insert(number, frame::seal("snapshot", piece)?.as_slice())?;
+        table.insert(number, frame::seal(sealing, numbered("snapshot", number), piece)?.as_slice())?;
     }
     let metadata = snapshot.get_metadata().write_to_bytes().map_err(proto("snapshot"))?;
-    put(txn, "snapshot", &SnapshotHead { metadata, bytes: snapshot.get_data().len() as u64 })
+    put(txn, sealing, "snapshot", &SnapshotHead { metadata, bytes: snapshot.get_data().len() as u64 })
 }
 
 /// Reads everything.
-pub(super) fn read(txn: &ReadTransaction) -> Result<Saved, RowError> {
-    let found: u32 = get(txn, "format")?;
+pub(super) fn read(txn: &ReadTransaction, sealing: &Sealing) -> Result<Saved, RowError> {
+    let found: u32 = get(txn, &Sealing::Plain, "format")?;
     if found != FORMAT {
         return Err(RowError::Format { found });
     }
-    let hard_state: Vec<u8> = get(txn, "hard_state")?;
-    let truncated: Place = get(txn, "truncated")?;
+    let hard_state: Vec<u8> = get(txn, sealing, "hard_state")?;
+    let truncated: Mark = get(txn, sealing, "truncated")?;
     let truncated = Position { index: truncated.index, term: truncated.term };
     Ok(Saved {
-        node: get(txn, "node")?,
+        node: get(txn, sealing, "node")?,
         hard_state: HardState::parse_from_bytes(&hard_state).map_err(proto("hard state"))?,
         truncated,
-        entries: read_log(txn, truncated.index)?,
-        snapshot: read_snapshot(txn)?,
+        entries: read_log(txn, sealing, truncated.index)?,
+        snapshot: read_snapshot(txn, sealing)?,
     })
 }
 
-fn read_log(txn: &ReadTransaction, truncated: u64) -> Result<Vec<Entry>, RowError> {
+fn read_log(txn: &ReadTransaction, sealing: &Sealing, truncated: u64) -> Result<Vec<Entry>, RowError> {
     let table = txn.open_table(LOG)?;
     let mut entries = Vec::with_capacity(usize::try_from(table.len()?).unwrap_or(0));
     for (row, wanted) in table.iter()?.zip(truncated + 1..) {
         let (key, row) = row?;
-        let entry = Entry::parse_from_bytes(frame::open("log", row.value())?).map_err(proto("log entry"))?;
+        let bytes = frame::open(sealing, numbered("log", key.value()), row.value())?;
+        let entry = Entry::parse_from_bytes(&bytes).map_err(proto("log entry"))?;
         if key.value() != wanted || entry.index != wanted {
             return Err(RowError::Gap { found: key.value(), wanted });
         }
@@ -168,11 +172,12 @@ fn read_log(txn: &ReadTransaction, truncated: u64) -> Result<Vec<Entry>, RowErro
     Ok(entries)
 }
 
-fn read_snapshot(txn: &ReadTransaction) -> Result<Snapshot, RowError> {
-    let head: SnapshotHead = get(txn, "snapshot")?;
+fn read_snapshot(txn: &ReadTransaction, sealing: &Sealing) -> Result<Snapshot, RowError> {
+    let head: SnapshotHead = get(txn, sealing, "snapshot")?;
     let mut data = Vec::with_capacity(usize::try_from(head.bytes).unwrap_or(0).min(1 << 30));
     for row in txn.open_table(SNAPSHOT)?.iter()? {
-        data.extend_from_slice(frame::open("snapshot", row?.1.value())?);
+        let (number, row) = row?;
+        data.extend_from_slice(&frame::open(sealing, numbered("snapshot", number.value()), row.value())?);
     }
     if data.len() as u64 != head.bytes {
         return Err(RowError::SnapshotLength { found: data.len() as u64, wanted: head.bytes });
@@ -183,15 +188,44 @@ fn read_snapshot(txn: &ReadTransaction) -> Result<Snapshot, RowError> {
     Ok(snapshot)
 }
 
-fn put<T: Serialize>(txn: &WriteTransaction, key: &'static str, value: &T) -> Result<(), RowError> {
-    let bytes = postcard::to_stdvec(value).map_err(|source| RowError::Postcard { what: key, source })?;
-    txn.open_table(META)?.insert(key, frame::seal("meta", &bytes)?.as_slice())?;
+/// The node's number is written once; it gets the current key when a snapshot does.
+fn reseal_node(txn: &WriteTransaction, sealing: &Sealing) -> Result<(), RowError> {
+    let mut meta = txn.open_table(META)?;
+    let place = named("node");
+    let Some(node) = meta.get("node")?.map(|row| frame::open(sealing, place, row.value()).map(Vec::from))
+    else {
+        return Ok(());
+    };
+    meta.insert("node", frame::seal(sealing, place, &node?)?.as_slice())?;
     Ok(())
 }
 
-fn get<T: DeserializeOwned>(txn: &ReadTransaction, key: &'static str) -> Result<T, RowError> {
+fn named(key: &'static str) -> Place<'static> {
+    Place { table: "meta", key: RowKey::Name(key) }
+}
+
+fn numbered(table: &'static str, number: u64) -> Place<'static> {
+    Place { table, key: RowKey::Number(number) }
+}
+
+fn put<T: Serialize>(
+    txn: &WriteTransaction,
+    sealing: &Sealing,
+    key: &'static str,
+    value: &T,
+) -> Result<(), RowError> {
+    let bytes = postcard::to_stdvec(value).map_err(|source| RowError::Postcard { what: key, source })?;
+    txn.open_table(META)?.insert(key, frame::seal(sealing, named(key), &bytes)?.as_slice())?;
+    Ok(())
+}
+
+fn get<T: DeserializeOwned>(
+    txn: &ReadTransaction,
+    sealing: &Sealing,
+    key: &'static str,
+) -> Result<T, RowError> {
     let row = txn.open_table(META)?.get(key)?.ok_or(RowError::Missing { what: key })?;
-    postcard::from_bytes(frame::open("meta", row.value())?)
+    postcard::from_bytes(&frame::open(sealing, named(key), row.value())?)
         .map_err(|source| RowError::Postcard { what: key, source })
 }
 

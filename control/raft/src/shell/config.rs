@@ -1,11 +1,14 @@
 //! What a raft thread is told, and how it reaches its peers.
 
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use raft::eraftpb::Message;
 
+use crate::disk::Sealing;
 use crate::replica::Settings;
 
 /// How messages reach the other managers. Called on the raft thread: it must not block, and may lose what
@@ -31,10 +34,14 @@ impl Transport for NoPeers {
 pub struct RaftConfig {
     /// The state file; its directory must exist.
     pub path: PathBuf,
+    /// How what is in it is sealed.
+    pub sealing: Sealing,
     /// Raft's number of this node, not 0 and never used again for another.
     pub node: u64,
     /// Members of a new group. A group that exists knows its own.
     pub voters: Vec<u64>,
+    /// Their management addresses, and this node's own.
+    pub addrs: BTreeMap<u64, SocketAddr>,
     /// Length of a tick.
     pub tick: Duration,
     /// Elections, sizes, snapshots and the seed.
@@ -53,8 +60,10 @@ impl RaftConfig {
     pub fn new(path: impl Into<PathBuf>, node: u64, seed: u64) -> Self {
         Self {
             path: path.into(),
+            sealing: Sealing::Plain,
             node,
             voters: vec![node],
+            addrs: BTreeMap::new(),
             tick: Duration::from_millis(50),
             settings: Settings { seed, ..Settings::default() },
             propose_deadline: Duration::from_secs(10),

@@ -7,6 +7,7 @@ use mesh_core::store::Conflict;
 use super::role::Alarm;
 use crate::disk::DiskError;
 use crate::envelope::EncodeError;
+use crate::members::ChangeRefused;
 use crate::replica::{FlushError, ReplicaError};
 
 /// Why a manager's state cannot be opened or made.
@@ -101,5 +102,54 @@ pub enum ReadError {
     },
     /// This manager is not up to date, or will soon not be.
     #[error("this manager cannot answer: {0}")]
+    Alarm(Alarm),
+}
+
+/// Why a change of the members is not acknowledged.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ChangeError {
+    /// It was not made.
+    #[error(transparent)]
+    Refused(#[from] ChangeRefused),
+    /// Another leader came before it was committed. It was not made.
+    #[error("the leader changed before the managers did: try again")]
+    Lost,
+    /// This manager takes no writes. It was not made.
+    #[error("no writes are taken: {0}")]
+    Alarm(Alarm),
+    /// It may have been made, or may yet be.
+    #[error("no answer within {} s: it is not known whether the managers changed", after.as_secs_f32())]
+    Timeout {
+        /// How long was waited.
+        after: Duration,
+    },
+    /// It may have been made, or may be after a restart.
+    #[error("{reason}: it is not known whether the managers changed")]
+    Interrupted {
+        /// What happened.
+        reason: String,
+    },
+}
+
+/// Why leadership was not handed over.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TransferError {
+    /// This manager does not lead.
+    #[error("this manager does not lead{}", leader.map(|id| format!(", manager {id} does")).unwrap_or_default())]
+    NotLeader {
+        /// The leader, where it is known.
+        leader: Option<u64>,
+    },
+    /// Nobody who votes answers, or not the one that is meant.
+    #[error("no other manager that votes answers")]
+    NoHeir,
+    /// It did not take over in time.
+    #[error("nobody took over within {} s", after.as_secs_f32())]
+    Timeout {
+        /// How long was waited.
+        after: Duration,
+    },
+    /// This manager has stopped, or is held up.
+    #[error("leadership cannot be handed over: {0}")]
     Alarm(Alarm),
 }

@@ -1,5 +1,6 @@
 //! The handle: cheap to clone, never blocking, and of any thread.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,11 +15,13 @@ use tokio::sync::{broadcast, oneshot, watch};
 use super::config::RaftConfig;
 use super::error::{OpenError, ProposeError, ReadError};
 use super::role::{Alarm, Role, RoleState};
-use super::worker::{Command, Published, Worker};
+use super::surface::Published;
+use super::worker::{Command, Worker};
 use crate::disk::{Disk, RedbDisk, Saved};
 use crate::envelope::{self, ProposalId};
+use crate::members::Members;
 use crate::node::mix;
-use crate::replica::{Committed, genesis};
+use crate::replica::{Committed, founder, joiner};
 
 /// Commands that wait for the thread. More are refused (proposals, reads) or lost (messages).
 const QUEUE: usize = 8_192;
@@ -34,6 +37,7 @@ pub struct Raft {
 
 struct Shared {
     commands: SyncSender<Command>,
+    seen: Seen,
     store: Arc<ArcSwap<Store>>,
     changes: broadcast::WeakSender<Arc<Committed>>,
     role: watch::Receiver<RoleState>,
@@ -44,19 +48,19 @@ struct Shared {
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
+/// What the thread shows of the group.
+pub(super) struct Seen {
+    pub members: watch::Receiver<Members>,
+    pub heard: watch::Receiver<BTreeSet<u64>>,
+    /// A little more than the election timeout after which raft gives a transfer up.
+    pub transfer_patience: Duration,
+}
+
 impl Raft {
     /// Goes on with the state in `config.path`. Returns when everything known to be committed is applied; a
     /// manager that is alone leads by then.
     pub async fn open(config: RaftConfig) -> Result<Self, OpenError> {
-        Self::start(config, |config| {
-            let (disk, saved) = RedbDisk::open(&config.path)?;
-            if saved.node != config.node {
-                let (found, wanted) = (saved.node, config.node);
-                return Err(OpenError::OtherNode { path: config.path.clone(), found, wanted });
-            }
-            Ok((disk, saved))
-        })
-        .await
+        Self::start(config, open_own).await
     }
 
     /// Makes a new group whose store begins with `first`. There must be no state in `config.path`; when this
@@ -65,8 +69,20 @@ impl Raft {
         Self::start(config, move |config| {
             let mut store = Store::default();
             store.apply(1, &first)?;
-            let saved = genesis(config.node, &config.voters, &store)?;
-            let disk = RedbDisk::create(&config.path, &saved)?;
+            let saved = founder(config.node, &config.voters, config.addrs.clone(), &store)?;
+            let disk = RedbDisk::create_sealed(&config.path, &config.sealing, &saved)?;
+            Ok((disk, saved))
+        })
+        .await
+    }
+
+    /// Makes the state of a manager that a group which exists is to take in: `config.voters` and
+    /// `config.addrs` are the members that it has. It has nothing and votes for nobody until their leader adds
+    /// it by [`Raft::change`]. There must be no state in `config.path`.
+    pub async fn join(config: RaftConfig) -> Result<Self, OpenError> {
+        Self::start(config, |config| {
+            let saved = joiner(config.node, &config.voters, &config.addrs)?;
+            let disk = RedbDisk::create_sealed(&config.path, &config.sealing, &saved)?;
             Ok((disk, saved))
         })
         .await
@@ -81,9 +97,14 @@ impl Raft {
         let (commands, receiver) = sync_channel(QUEUE);
         let (changes, _) = broadcast::channel(CHANGES);
         let (role, role_seen) = watch::channel(RoleState::default());
+        let (members, members_seen) = watch::channel(Members::default());
+        let (heard, heard_seen) = watch::channel(BTreeSet::new());
         let store = Arc::new(ArcSwap::from_pointee(Store::default()));
+        let election = u32::try_from(config.settings.pace.election).unwrap_or(u32::MAX);
+        let transfer_patience = config.tick.saturating_mul(election.saturating_add(5));
         let shared = Shared {
             commands,
+            seen: Seen { members: members_seen, heard: heard_seen, transfer_patience },
             store: Arc::clone(&store),
             changes: changes.downgrade(),
             role: role_seen,
@@ -94,7 +115,7 @@ impl Raft {
             thread: Mutex::new(None),
         };
         let (opened, is_open) = oneshot::channel();
-        let published = Published { store, changes, role };
+        let published = Published { store, changes, role, members, heard };
         let body = move || run(&config, &receiver, published, open, opened);
         let thread = std::thread::Builder::new()
             .name("raft".to_owned())
@@ -118,8 +139,7 @@ impl Raft {
         deadline: Duration,
     ) -> Result<Arc<Committed>, ProposeError> {
         self.alive().map_err(ProposeError::ReadOnly)?;
-        let number = self.shared.proposals.fetch_add(1, Ordering::Relaxed);
-        let id = ProposalId(u128::from(self.shared.origin) << 64 | u128::from(number));
+        let id = self.next_id();
         let entry = envelope::encode(id, &transaction)?;
         let (reply, outcome) = oneshot::channel();
         self.shared.commands.try_send(Command::Propose { id, entry, reply }).map_err(
@@ -133,6 +153,24 @@ impl Raft {
             Ok(Err(_)) => Err(ProposeError::Interrupted { reason: self.stopped().to_string() }),
             Err(_) => Err(ProposeError::Timeout { after: deadline }),
         }
+    }
+
+    pub(super) fn next_id(&self) -> ProposalId {
+        let number = self.shared.proposals.fetch_add(1, Ordering::Relaxed);
+        ProposalId(u128::from(self.shared.origin) << 64 | u128::from(number))
+    }
+
+    pub(super) fn seen(&self) -> &Seen {
+        &self.shared.seen
+    }
+
+    /// Hands in a command that has an answer.
+    pub(super) fn ask(&self, command: Command) -> Result<(), Alarm> {
+        self.alive()?;
+        self.shared.commands.try_send(command).map_err(|error| match error {
+            TrySendError::Full(_) => Alarm::Stopped { reason: "too many commands wait".to_owned() },
+            TrySendError::Disconnected(_) => self.stopped(),
+        })
     }
 
     /// The store, at least as new as whatever any manager acknowledged before the call. Works on followers
@@ -192,7 +230,8 @@ impl Raft {
         let _ = self.shared.commands.try_send(command);
     }
 
-    /// Ends the thread once what it has taken is durable, and closes the state file.
+    /// Ends the thread once what it has taken is durable, and closes the state file. A leader hands leadership
+    /// over first, if anybody can take it within two election timeouts.
     pub async fn shutdown(&self) {
         let commands = self.shared.commands.clone();
         let thread = self.shared.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -212,7 +251,7 @@ impl Raft {
         if self.shared.role.borrow().role == Role::Stopped { Err(self.stopped()) } else { Ok(()) }
     }
 
-    fn stopped(&self) -> Alarm {
+    pub(super) fn stopped(&self) -> Alarm {
         let state = self.shared.role.borrow();
         state.alarm.clone().unwrap_or_else(|| Alarm::Stopped { reason: "it was shut down".to_owned() })
     }
@@ -237,4 +276,14 @@ fn run<D: Disk>(
             let _ = opened.send(Err(error));
         }
     }
+}
+
+/// The state that is there, if it is this node's.
+pub(super) fn open_own(config: &RaftConfig) -> Result<(RedbDisk, Saved), OpenError> {
+    let (disk, saved) = RedbDisk::open_sealed(&config.path, &config.sealing)?;
+    if saved.node != config.node {
+        let (found, wanted) = (saved.node, config.node);
+        return Err(OpenError::OtherNode { path: config.path.clone(), found, wanted });
+    }
+    Ok((disk, saved))
 }

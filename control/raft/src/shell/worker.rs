@@ -1,51 +1,59 @@
 //! The thread: takes what waits, ticks, writes once for all of it, and tells.
 
-use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwap;
-use mesh_core::store::Store;
 use raft::eraftpb::Message;
-use tokio::sync::{broadcast, oneshot, watch};
+use tokio::sync::oneshot;
 
-use super::config::{RaftConfig, Transport};
-use super::error::{OpenError, ProposeError, ReadError};
+use super::change::ChangeOptions;
+use super::config::RaftConfig;
+use super::error::{ChangeError, OpenError, ProposeError, ReadError, TransferError};
 use super::role::{Alarm, Role, RoleState};
+use super::surface::{ChangeReply, ProposeReply, Published, ReadReply, Surface, show};
+use super::waiting::Changes;
 use crate::disk::{Disk, DiskError, Saved};
 use crate::envelope::ProposalId;
+use crate::members::MemberChange;
 use crate::node::{Input, Refused};
-use crate::replica::{Committed, Driver, Effects, FlushError, Outcome, Outlet, ReadId, Replica};
+use crate::replica::{Driver, FlushError, Replica};
 
 /// Most commands that are taken before what they led to is written.
 const BATCH: usize = 4_096;
 
-/// Ticks after which a read that was not answered is begun again.
-const READ_PATIENCE: u32 = 6;
-
 /// Ticks from one attempt to write to a full disk to the next.
 const FULL_PATIENCE: u32 = 10;
 
-pub(super) type ProposeReply = oneshot::Sender<Result<Arc<Committed>, ProposeError>>;
-pub(super) type ReadReply = oneshot::Sender<Result<Store, ReadError>>;
-
 /// What the thread is asked.
 pub(super) enum Command {
-    Propose { id: ProposalId, entry: Vec<u8>, reply: ProposeReply },
-    Read { reply: ReadReply },
+    Propose {
+        id: ProposalId,
+        entry: Vec<u8>,
+        reply: ProposeReply,
+    },
+    Read {
+        reply: ReadReply,
+    },
+    Change {
+        id: ProposalId,
+        change: MemberChange,
+        options: ChangeOptions,
+        reply: ChangeReply,
+    },
+    /// Answered with this node's number once it is begun.
+    Transfer {
+        to: Option<u64>,
+        reply: oneshot::Sender<Result<u64, TransferError>>,
+    },
     Message(Box<Message>),
     Unreachable(u64),
-    SnapshotSent { to: u64, arrived: bool },
+    SnapshotSent {
+        to: u64,
+        arrived: bool,
+    },
     Shutdown,
-}
-
-/// What the thread shows.
-pub(super) struct Published {
-    pub store: Arc<ArcSwap<Store>>,
-    pub changes: broadcast::Sender<Arc<Committed>>,
-    pub role: watch::Sender<RoleState>,
 }
 
 /// The thread's state.
@@ -58,17 +66,10 @@ pub(super) struct Worker<D> {
     alarm: Option<Alarm>,
     /// Ticks until a full disk is tried again.
     retry_in: u32,
-}
-
-/// Those who wait, and where results go.
-struct Surface {
-    published: Published,
-    transport: Arc<dyn Transport>,
-    proposals: HashMap<ProposalId, ProposeReply>,
-    /// Reads that were not begun, or must be begun again.
-    fresh: Vec<ReadReply>,
-    /// Reads that were begun, with the ticks since.
-    begun: HashMap<ReadId, (u32, Vec<ReadReply>)>,
+    changes: Changes,
+    /// It is to stop, and waits at most until then for another to lead.
+    closing: Option<Instant>,
+    election: Duration,
 }
 
 /// How a turn of the loop ends.
@@ -84,13 +85,7 @@ impl<D: Disk> Worker<D> {
         saved: Saved,
         published: Published,
     ) -> Result<Self, OpenError> {
-        let surface = Surface {
-            published,
-            transport: Arc::clone(&config.transport),
-            proposals: HashMap::new(),
-            fresh: Vec::new(),
-            begun: HashMap::new(),
-        };
+        let surface = Surface::new(published, Arc::clone(&config.transport));
         let mut worker = Self {
             driver: Driver::new(Replica::new(saved, config.settings)?),
             disk,
@@ -99,6 +94,9 @@ impl<D: Disk> Worker<D> {
             next_tick: Instant::now() + config.tick,
             alarm: None,
             retry_in: 0,
+            changes: Changes::default(),
+            closing: None,
+            election: config.tick * u32::try_from(config.settings.pace.election).unwrap_or(u32::MAX),
         };
         worker.surface.published.store.store(Arc::new(worker.driver.replica().store().clone()));
         worker.driver.flush(&mut worker.disk, &mut worker.surface)?;
@@ -133,6 +131,9 @@ impl<D: Disk> Worker<D> {
                 Command::Read { reply } => {
                     let _ = reply.send(Err(ReadError::Alarm(alarm.clone())));
                 }
+                Command::Change { reply, .. } => {
+                    let _ = reply.send(Err(ChangeError::Alarm(alarm.clone())));
+                }
                 _ => {}
             }
         }
@@ -145,9 +146,10 @@ impl<D: Disk> Worker<D> {
                 self.tick();
             }
             self.begin_reads();
+            self.begin_change();
             self.flush()?;
             self.publish_role();
-            if let Turn::Stop = turn {
+            if matches!(turn, Turn::Stop) || self.has_handed_over() {
                 return self.say_farewell();
             }
         }
@@ -176,7 +178,11 @@ impl<D: Disk> Worker<D> {
             Command::Message(message) => self.step(Input::Message(message)),
             Command::Unreachable(peer) => self.step(Input::Unreachable(peer)),
             Command::SnapshotSent { to, arrived } => self.step(Input::SnapshotSent { to, arrived }),
-            Command::Shutdown => return Turn::Stop,
+            Command::Change { id, change, options, reply } => self.change(id, change, options, reply),
+            Command::Transfer { to, reply } => {
+                let _ = reply.send(self.transfer(to));
+            }
+            Command::Shutdown => return self.close(),
         }
         Turn::Next
     }
@@ -210,6 +216,52 @@ impl<D: Disk> Worker<D> {
         }
     }
 
+    fn change(&mut self, id: ProposalId, change: MemberChange, options: ChangeOptions, reply: ChangeReply) {
+        match &self.alarm {
+            Some(alarm) => {
+                let _ = reply.send(Err(ChangeError::Alarm(alarm.clone())));
+            }
+            None => self.changes.take(id, change, options, reply),
+        }
+    }
+
+    fn begin_change(&mut self) {
+        if self.alarm.is_none() {
+            self.surface.changing.extend(self.changes.begin(self.driver.replica_mut()));
+        }
+    }
+
+    fn transfer(&mut self, to: Option<u64>) -> Result<u64, TransferError> {
+        let replica = self.driver.replica();
+        if !replica.leads() {
+            return Err(TransferError::NotLeader { leader: self.other_leader() });
+        }
+        let heir = match to {
+            None => replica.node().heir(),
+            Some(to) if to == replica.id() => None,
+            Some(to) => {
+                Some(to).filter(|to| replica.members().voters.contains(to) && replica.node().hears(*to))
+            }
+        };
+        let own = replica.id();
+        self.step(Input::Transfer(heir.ok_or(TransferError::NoHeir)?));
+        Ok(own)
+    }
+
+    /// A leader stops once another leads, or none wants to.
+    fn close(&mut self) -> Turn {
+        if self.closing.is_none() && (self.alarm.is_some() || self.transfer(None).is_err()) {
+            return Turn::Stop;
+        }
+        self.closing.get_or_insert_with(|| Instant::now() + self.election * 2);
+        Turn::Next
+    }
+
+    fn has_handed_over(&self) -> bool {
+        let leads = self.driver.replica().standing().role == raft::StateRole::Leader;
+        self.closing.is_some_and(|until| !leads || self.alarm.is_some() || Instant::now() >= until)
+    }
+
     fn step(&mut self, input: Input) {
         if let Err(refused) = self.driver.replica_mut().step(input) {
             tracing::debug!(%refused, "raft input refused");
@@ -227,8 +279,11 @@ impl<D: Disk> Worker<D> {
         if self.alarm.is_none() {
             self.step(Input::Tick);
         }
-        self.surface.proposals.retain(|_, reply| !reply.is_closed());
-        self.surface.age_reads();
+        if self.closing.is_some() {
+            // Raft may have given the last attempt up.
+            let _ = self.transfer(None);
+        }
+        self.surface.age();
     }
 
     /// One read index for everybody who waits for one.
@@ -292,66 +347,10 @@ impl<D: Disk> Worker<D> {
             _ => Role::Candidate,
         };
         let now = RoleState { role, term: standing.term, leader: standing.leader, alarm: self.alarm.clone() };
-        self.surface.published.role.send_if_modified(|state| {
-            let changed = *state != now;
-            *state = now;
-            changed
-        });
-    }
-}
-
-impl Surface {
-    fn age_reads(&mut self) {
-        for (age, _) in self.begun.values_mut() {
-            *age += 1;
-        }
-        for (_, (_, replies)) in self.begun.extract_if(|_, (age, _)| *age >= READ_PATIENCE) {
-            self.fresh.extend(replies);
-        }
-    }
-
-    /// Nobody is kept waiting for a disk that is full.
-    fn interrupt(&mut self, alarm: &Alarm) {
-        for (_, reply) in self.proposals.drain() {
-            let _ = reply.send(Err(ProposeError::Interrupted { reason: alarm.to_string() }));
-        }
-        let begun = self.begun.drain().flat_map(|(_, (_, replies))| replies);
-        for reply in self.fresh.drain(..).chain(begun) {
-            let _ = reply.send(Err(ReadError::Alarm(alarm.clone())));
-        }
-    }
-}
-
-impl Outlet for Surface {
-    fn send(&mut self, messages: Vec<Message>) {
-        if !messages.is_empty() {
-            self.transport.send(messages);
-        }
-    }
-
-    fn settle(&mut self, replica: &Replica, effects: Effects) {
-        if !effects.committed.is_empty() {
-            self.published.store.store(Arc::new(replica.store().clone()));
-        }
-        for committed in effects.committed {
-            // Nobody listening is no error.
-            let _ = self.published.changes.send(committed);
-        }
-        for (id, outcome) in effects.outcomes {
-            if let Some(reply) = self.proposals.remove(&id) {
-                let leader = replica.standing().leader.filter(|leader| *leader != replica.id());
-                let _ = reply.send(match outcome {
-                    Outcome::Committed(committed) => Ok(committed),
-                    Outcome::Conflict(conflict) => Err(conflict.into()),
-                    Outcome::Lost => Err(ProposeError::NotLeader { leader }),
-                });
-            }
-        }
-        for id in effects.reads {
-            for reply in self.begun.remove(&id).into_iter().flat_map(|(_, replies)| replies) {
-                let _ = reply.send(Ok(replica.store().clone()));
-            }
-        }
+        let published = &self.surface.published;
+        show(&published.members, replica.membership());
+        show(&published.heard, &replica.node().heard());
+        show(&published.role, &now);
     }
 }
 

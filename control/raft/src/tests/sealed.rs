@@ -1,0 +1,159 @@
+//! The sealed state file: nothing to read in it, and nothing to change unseen.
+
+use std::fs;
+use std::path::Path;
+
+use raft::eraftpb::{Entry, Snapshot};
+use redb::ReadableTable as _;
+
+use crate::disk::{DataKey, Disk, DiskError, Keys, RedbDisk, Saved, Sealing, Truncate, Write};
+use crate::node::mix;
+use crate::testing::{TempDir, first_disk, has, put};
+use crate::{OpenError, Position, Raft, RaftConfig};
+
+const SECRET: &[u8] = b"service-that-nobody-may-read";
+
+fn key(id: u32) -> DataKey {
+    DataKey { id, bytes: std::array::from_fn(|at| u8::try_from(at).expect("small") ^ id.to_le_bytes()[0]) }
+}
+
+fn sealed(id: u32) -> Sealing {
+    Sealing::Key(Keys::new(key(id)))
+}
+
+fn entry(index: u64) -> Entry {
+    Entry { index, term: 1, data: SECRET.to_vec().into(), ..Entry::default() }
+}
+
+fn snapshot(index: u64) -> Write {
+    let mut snapshot = Snapshot { data: SECRET.repeat(100).into(), ..Snapshot::default() };
+    let meta = snapshot.mut_metadata();
+    (meta.index, meta.term) = (index, 1);
+    meta.mut_conf_state().set_voters(vec![1]);
+    let truncate = Some(Truncate::UpTo(Position { index, term: 1 }));
+    Write { snapshot: Some(snapshot), truncate, ..Write::default() }
+}
+
+/// A file with entries and a snapshot that hold the secret.
+fn fill(path: &Path, sealing: &Sealing) -> Saved {
+    let mut disk = RedbDisk::create_sealed(path, sealing, &first_disk(1, &[1])).expect("created");
+    let mut write = |write: &Write| disk.append(write).and_then(|()| disk.sync()).expect("written");
+    write(&Write { entries: (2..30).map(entry).collect(), ..Write::default() });
+    write(&snapshot(10));
+    drop(disk);
+    open(path, sealing).expect("opens")
+}
+
+fn open(path: &Path, sealing: &Sealing) -> Result<Saved, DiskError> {
+    RedbDisk::open_sealed(path, sealing).map(|(_, saved)| saved)
+}
+
+fn holds(path: &Path, what: &[u8]) -> bool {
+    fs::read(path).expect("read").windows(what.len()).any(|found| found == what)
+}
+
+#[test]
+fn nothing_can_be_read_in_a_sealed_file() {
+    let dir = TempDir::new("clear");
+    let plain = dir.path().join("plain");
+    fill(&plain, &Sealing::Plain);
+    assert!(holds(&plain, SECRET), "the search finds what is there");
+    let saved = fill(&dir.file(), &sealed(1));
+    assert!(saved.entries.len() == 19 && saved.entries.iter().all(|entry| entry.data[..] == *SECRET));
+    assert!(!holds(&dir.file(), SECRET));
+}
+
+#[test]
+fn without_its_key_a_file_is_refused_and_stays() {
+    let dir = TempDir::new("key");
+    let saved = fill(&dir.file(), &sealed(1));
+    for sealing in [Sealing::Plain, sealed(2)] {
+        let refused = open(&dir.file(), &sealing).expect_err("no key");
+        assert!(matches!(refused, DiskError::Sealed { id: 1, .. }), "{refused}");
+    }
+    let wrong = Sealing::Key(Keys::new(DataKey { id: 1, bytes: [0; 32] }));
+    assert!(matches!(open(&dir.file(), &wrong), Err(DiskError::Corrupt { .. })));
+    assert!(open(&dir.file(), &sealed(1)).expect("opens") == saved);
+}
+
+#[test]
+fn keys_change_without_a_stop_and_the_old_one_can_go_after_a_snapshot() {
+    let dir = TempDir::new("rotate");
+    fill(&dir.file(), &Sealing::Plain);
+    for (sealing, next) in [
+        (Sealing::Key(Keys::new(key(1)).after_plain()), sealed(1)),
+        (Sealing::Key(Keys::new(key(2)).after(key(1))), sealed(2)),
+    ] {
+        let (mut disk, saved) = RedbDisk::open_sealed(&dir.file(), &sealing).expect("opens with both");
+        drop(saved.entries);
+        let write = Write { hard_state: Some(saved.hard_state), ..snapshot(29) };
+        disk.append(&write).and_then(|()| disk.sync()).expect("written");
+        drop(disk);
+        open(&dir.file(), &next).expect("the new key alone opens everything");
+    }
+}
+
+#[test]
+fn a_flipped_bit_is_refused_or_changes_nothing() {
+    let dir = TempDir::new("flips");
+    let saved = fill(&dir.file(), &sealed(1));
+    let bytes = fs::read(dir.file()).expect("read");
+    // Most of the file is free.
+    let used: Vec<usize> = (0..bytes.len()).filter(|at| bytes[*at] != 0).collect();
+    let mut refused = 0;
+    for round in 0..60 {
+        let draw = usize::try_from(mix(round ^ 0xf11b)).expect("64 bits");
+        let bit = used[draw % used.len()] * 8 + draw / 7 % 8;
+        let mut damaged = bytes.clone();
+        damaged[bit / 8] ^= 1 << (bit % 8);
+        fs::write(dir.file(), &damaged).expect("written");
+        match open(&dir.file(), &sealed(1)) {
+            Ok(found) => assert!(found == saved, "bit {bit} changed what is served"),
+            Err(DiskError::Corrupt { .. } | DiskError::Format { .. } | DiskError::Sealed { .. }) => {
+                refused += 1;
+            }
+            Err(error) => panic!("bit {bit}: {error}"),
+        }
+    }
+    assert!(refused > 5, "only {refused} of 60 flips met anything");
+}
+
+/// Somebody who can write the file makes redb's own checksums hold again.
+fn forge(path: &Path, from: u64, to: u64, flip: bool) {
+    const LOG: redb::TableDefinition<'static, u64, &[u8]> = redb::TableDefinition::new("log");
+    let database = redb::Database::open(path).expect("opens");
+    let txn = database.begin_write().expect("begins");
+    {
+        let mut log = txn.open_table(LOG).expect("there");
+        let mut row = log.get(from).expect("read").expect("there").value().to_vec();
+        let last = row.len() - 1;
+        row[last] ^= u8::from(flip);
+        log.insert(to, row.as_slice()).expect("written");
+    }
+    txn.commit().expect("committed");
+}
+
+#[test]
+fn a_forged_row_is_refused_by_its_place() {
+    for (from, to, flip) in [(15, 15, true), (15, 16, false)] {
+        let dir = TempDir::new("forged");
+        fill(&dir.file(), &sealed(1));
+        forge(&dir.file(), from, to, flip);
+        let refused = open(&dir.file(), &sealed(1)).expect_err("forged").to_string();
+        assert!(refused.contains(&format!("row {to} of log was changed")), "{refused}");
+    }
+}
+
+#[tokio::test]
+async fn a_manager_with_a_key_restarts_and_another_cannot_read_it() {
+    let dir = TempDir::new("manager");
+    let config = |sealing| RaftConfig { sealing, ..RaftConfig::new(dir.file(), 1, 3) };
+    let raft = Raft::bootstrap(config(sealed(1)), put(0)).await.expect("made");
+    raft.propose(put(1)).await.expect("committed");
+    raft.shutdown().await;
+    let refused = Raft::open(config(Sealing::Plain)).await.err().expect("it has no key");
+    assert!(matches!(refused, OpenError::Disk(DiskError::Sealed { id: 1, .. })), "{refused}");
+    let raft = Raft::open(config(sealed(1))).await.expect("opens");
+    assert!(has(&raft.store(), 1));
+    raft.shutdown().await;
+}
