@@ -39,7 +39,11 @@ const CASES: &[Case] = &[
         &["node.color"],
     ),
     case(&[CREATE, "scale", "nobody=3"], 1, &["nobody", "no such service"]),
-    case(&["network", "create", "-d", "overlay", "--subnet", "10.0.0.0/33", "x"], 1, &["Subnet", "10.0.0.0/33"]),
+    case(
+        &["network", "create", "-d", "overlay", "--subnet", "10.0.0.0/33", "x"],
+        1,
+        &["Subnet", "10.0.0.0/33"],
+    ),
     case(
         &["network", "create", "-d", "overlay", "--subnet", "10.9.0.0/24", "small"],
         1,
