@@ -7,8 +7,10 @@ MAKEFLAGS += --no-print-directory
 TRIPLE := $(shell rustc -vV | sed -n 's/^host: //p')
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 BIN := $(TARGET)/$(TRIPLE)/release
-# Namespaces, BPF and cgroups need root.
-SUDO := $(if $(filter 0,$(shell id -u)),,sudo --preserve-env=PATH,CARGO_HOME,RUSTUP_HOME,HOME)
+# Namespaces, BPF and cgroups need root: the demo, and the tests themselves. Cargo runs as who calls it, so
+# that target/ stays theirs.
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo --preserve-env=PATH,HOME,CARGO_HOME,RUSTUP_HOME,MESH_BIN)
+RUNNER := CARGO_TARGET_$(shell echo $(TRIPLE) | tr a-z- A-Z_)_RUNNER
 
 .PHONY: help
 help: ## what there is
@@ -39,7 +41,8 @@ demo: root build ## bring up a three-node lab, run the main job, show it, clean 
 .PHONY: test
 test: root build ## every test
 	@echo '==> running every test'
-	@$(SUDO) env MESH_BIN=$(abspath $(BIN)) cargo test --release --locked --workspace --no-fail-fast
+	@MESH_BIN=$(abspath $(BIN)) $(if $(SUDO),$(RUNNER)='$(SUDO)') \
+	    cargo test --release --locked --workspace --no-fail-fast
 
 .PHONY: sim
 sim: setup ## the deterministic simulation: SEEDS=n seeds, or SEED=k alone
