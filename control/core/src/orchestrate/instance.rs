@@ -53,6 +53,12 @@ impl Orchestrator {
         if !self.restarts.allows(instance, last, draft.now()) {
             return;
         }
+        // A task that failed before its turn to start, as one whose image nobody has does at once, is followed
+        // at that turn: so there is one try a delay, not one after the other.
+        if ended_by_itself(last) && last.start_at > draft.now() {
+            self.wait_until(last.start_at, instance);
+            return;
+        }
         let mut task = new_task(service, instance, draft.now(), entropy);
         if ended_by_itself(last) {
             task.start_at = draft.now() + last.spec.restart.delay;

@@ -221,7 +221,7 @@ fn a_task_that_keeps_failing_is_replaced_at_the_pace_of_the_delay() {
 }
 
 #[test]
-fn a_replacement_that_fails_while_it_waits_is_replaced_as_well() {
+fn a_replacement_that_fails_while_it_waits_is_replaced_when_its_turn_comes() {
     let mut cluster = VirtualCluster::new(1, 5);
     let mut spec = service_spec("web", 1);
     spec.task.restart.delay = secs(10);
@@ -232,11 +232,30 @@ fn a_replacement_that_fails_while_it_waits_is_replaced_as_well() {
     cluster.run_for(secs(1));
     let second = cluster.live(service)[0].clone();
     end(&mut cluster, &second, TaskState::Failed);
-    cluster.run_for(secs(1));
+    cluster.run_for(secs(8));
+    assert!(cluster.live(service).is_empty());
+    cluster.run_for(secs(2));
     let third = cluster.live(service)[0].clone();
     assert!(third.id != second.id && third.desired_state == TaskState::Ready);
     cluster.run_for(secs(10));
     assert_eq!(cluster.running(service), 1);
+}
+
+#[test]
+fn what_cannot_be_prepared_is_tried_once_a_delay() {
+    let mut cluster = VirtualCluster::new(1, 5);
+    let mut spec = service_spec("web", 1);
+    spec.task.restart.delay = secs(5);
+    let service = cluster.create_service(spec).unwrap();
+    let mut tries = 0;
+    for _ in 0..600 {
+        cluster.run_for(Duration::from_millis(100));
+        if let Some(task) = cluster.live(service).first().cloned() {
+            end(&mut cluster, &task, TaskState::Rejected);
+            tries += 1;
+        }
+    }
+    assert!((11..=14).contains(&tries), "{tries} tries in a minute");
 }
 
 #[test]
