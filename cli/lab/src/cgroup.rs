@@ -47,9 +47,9 @@ pub fn add(path: &Path, pid: u32) -> Result<(), LabError> {
     fs::write(&procs, pid.to_string()).map_err(LabError::file("write", procs))
 }
 
-/// Whether any process is left below `path`.
-fn populated(dir: &Path) -> bool {
-    fs::read_to_string(dir.join("cgroup.events")).is_ok_and(|events| events.contains("populated 1"))
+/// Whether `cgroup.events` tells of a process in the group or below it.
+fn populated(events: &str) -> bool {
+    events.contains("populated 1")
 }
 
 /// Kills every process below `path` at once and waits until they are gone.
@@ -74,7 +74,7 @@ fn wait_empty(dir: &Path) -> Result<(), LabError> {
     let path = dir.join("cgroup.events");
     for _ in 0..100 {
         let events = fs::File::open(&path).map_err(LabError::file("open", &path))?;
-        if io::read_to_string(&events).is_ok_and(|text| !text.contains("populated 1")) {
+        if io::read_to_string(&events).is_ok_and(|text| !populated(&text)) {
             return Ok(());
         }
         let mut wait = [PollFd::new(events.as_fd(), PollFlags::POLLPRI)];
@@ -108,7 +108,8 @@ fn remove_tree(dir: &Path, left: &mut Vec<String>) {
         remove_tree(&entry.path(), left);
     }
     if let Err(error) = fs::remove_dir(dir) {
-        let why = if populated(dir) { " (processes in it)" } else { "" };
+        let busy = fs::read_to_string(dir.join("cgroup.events")).is_ok_and(|text| populated(&text));
+        let why = if busy { " (processes in it)" } else { "" };
         left.push(format!("{}: {error}{why}", dir.display()));
     }
 }

@@ -1,15 +1,14 @@
 //! `meshctl swarm init`
 
 use clap::Args;
-use mesh_api::engine::swarm::{Dispatcher, InitRequest, Orchestration, SwarmSpec};
+use mesh_api::engine::swarm::{InitRequest, SwarmSpec};
 
 use super::join_token::join_line;
-use super::update::IngressReply;
+use super::settings::SettingFlags;
 use crate::client::Client;
 use crate::commands::unsupported::SwarmFlags;
 use crate::error::CliError;
 use crate::output::Shell;
-use crate::parse::units;
 
 /// `meshctl swarm init`
 #[derive(Debug, Args)]
@@ -38,15 +37,8 @@ pub struct InitArgs {
     /// Whether this node takes tasks: active, pause, drain
     #[arg(long, value_name = "WORD", default_value = "active", value_parser = ["active", "pause", "drain"])]
     availability: String,
-    /// Tasks kept for each slot, the current one counted
-    #[arg(long, value_name = "NUMBER")]
-    task_history_limit: Option<i64>,
-    /// How often nodes report in
-    #[arg(long, value_name = "DURATION", value_parser = units::duration)]
-    dispatcher_heartbeat: Option<i64>,
-    /// How replies of published ports travel: through the node that was asked, or direct
-    #[arg(long, value_enum)]
-    ingress_reply: Option<IngressReply>,
+    #[command(flatten)]
+    settings: SettingFlags,
     #[command(flatten)]
     unsupported: SwarmFlags,
 }
@@ -66,14 +58,8 @@ pub async fn run(args: &InitArgs, client: &Client, shell: &mut Shell) -> Result<
 }
 
 fn request(args: &InitArgs) -> InitRequest {
-    let mut spec = SwarmSpec {
-        orchestration: Orchestration { task_history_retention_limit: args.task_history_limit },
-        dispatcher: Dispatcher { heartbeat_period: args.dispatcher_heartbeat.unwrap_or(0) },
-        ..SwarmSpec::default()
-    };
-    if let Some(reply) = args.ingress_reply {
-        reply.write(&mut spec.labels);
-    }
+    let mut spec = SwarmSpec::default();
+    args.settings.write(&mut spec);
     InitRequest {
         listen_addr: args.listen_addr.clone(),
         advertise_addr: args.advertise_addr.clone(),

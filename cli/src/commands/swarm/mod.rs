@@ -4,6 +4,7 @@ mod init;
 mod join;
 mod join_token;
 mod leave;
+mod settings;
 mod update;
 
 use clap::Subcommand;
