@@ -8,6 +8,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use mesh_core::command::{InitCluster, JoinNode, init_cluster};
 use mesh_core::id::{ClusterId, NodeId, SessionId};
 use mesh_core::object::{NodeDescription, TaskState};
+use mesh_core::secret::Secret;
 use mesh_core::spec::{ClusterSpec, NodeSpec, Role};
 use mesh_core::store::Store;
 use mesh_core::time::Timestamp;
@@ -379,13 +380,17 @@ pub fn first_store(rng: &mut Rng) -> Store {
         addr,
         data_path_addr: addr,
         manager: None,
+        issuer: [1; 32],
     };
     let request = InitCluster {
         id: ClusterId::new(rng),
         spec: ClusterSpec::default(),
-        root_ca: String::new(),
-        worker_token: String::new(),
-        manager_token: String::new(),
+        trust: String::new(),
+        signer: [1; 32],
+        signing_key: Secret::default(),
+        worker_token: Secret::default(),
+        manager_token: Secret::default(),
+        unlock_key: Secret::default(),
         node,
     };
     let first = init_cluster(&store, request, Timestamp(1), rng).expect("a cluster");

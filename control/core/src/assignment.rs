@@ -2,7 +2,7 @@
 //! resolve names. The dispatcher computes it from the store; an agent needs nothing else.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use crate::id::{NetworkId, NodeId, ServiceId, TaskId};
 use crate::object::{EndpointId, Meta, Task, TaskState, TaskStatus, Vni};
 use crate::port::{Port, Protocol};
-use crate::spec::IngressReply;
+use crate::spec::{IngressReply, Role};
 use crate::time::Timestamp;
 
 /// Everything a node is told. Each table is keyed, so that a change is told as the keys it touches.
@@ -21,6 +21,10 @@ pub struct AssignmentSet {
     pub tasks: BTreeMap<TaskId, Task>,
     /// Settings of the cluster that every node follows.
     pub settings: ClusterSettings,
+    /// What the node itself is to be.
+    pub standing: Standing,
+    /// Where managers answer, by node.
+    pub managers: BTreeMap<NodeId, SocketAddr>,
     /// Every other node, by id, with the address its tunnels end at.
     pub peers: BTreeMap<NodeId, IpAddr>,
     /// Networks that a task of this node is in, and the ingress network.
@@ -29,6 +33,26 @@ pub struct AssignmentSet {
     pub endpoints: BTreeMap<EndpointId, EndpointView>,
     /// Services with a VIP, a name or a published port in those networks.
     pub services: BTreeMap<ServiceId, ServiceView>,
+}
+
+/// What the cluster wants of the node itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Standing {
+    /// Manager or worker. A node whose certificate says otherwise has it renewed.
+    pub role: Role,
+    /// Roots to trust, PEM.
+    pub trust: String,
+    /// SHA-256 of the root (DER) that has to have signed the node's certificate; else it has it renewed.
+    pub signer: [u8; 32],
+}
+
+/// Assignments that an agent has from an earlier session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Held {
+    /// Log index that they stand for.
+    pub version: u64,
+    /// [`AssignmentSet::digest`] of them.
+    pub digest: [u8; 32],
 }
 
 /// Settings of the cluster that the dataplane follows.
@@ -146,6 +170,10 @@ pub struct AssignmentChanges {
     pub tasks: BTreeMap<TaskId, Option<Task>>,
     /// Settings, when they changed.
     pub settings: Option<ClusterSettings>,
+    /// What the node is to be, when that changed.
+    pub standing: Option<Standing>,
+    /// Managers.
+    pub managers: BTreeMap<NodeId, Option<SocketAddr>>,
     /// Peers.
     pub peers: BTreeMap<NodeId, Option<IpAddr>>,
     /// Networks.
@@ -233,6 +261,10 @@ impl AssignmentSet {
             }
         }
         self.settings = changes.settings.unwrap_or(self.settings);
+        if let Some(standing) = changes.standing {
+            self.standing = standing;
+        }
+        merge(&mut self.managers, changes.managers);
         merge(&mut self.tasks, changes.tasks);
         merge(&mut self.peers, changes.peers);
         merge(&mut self.networks, changes.networks);

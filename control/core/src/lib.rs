@@ -21,6 +21,7 @@ pub mod object;
 mod orchestrate;
 pub mod port;
 mod schedule;
+pub mod secret;
 pub mod spec;
 pub mod store;
 #[cfg(any(test, feature = "testing"))]

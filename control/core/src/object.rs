@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::id::{ClusterId, NetworkId, NodeId, ServiceId, TaskId};
 use crate::name::Name;
 use crate::port::{Port, Protocol, PublishMode};
+use crate::secret::Secret;
 use crate::spec::{ClusterSpec, Labels, NetworkSpec, NodeSpec, Role, ServiceSpec, TaskSpec};
 use crate::time::Timestamp;
 
@@ -48,12 +49,18 @@ pub struct Cluster {
     pub meta: Meta,
     /// Settings.
     pub spec: ClusterSpec,
-    /// Root certificate of the cluster's authority, PEM.
-    pub root_ca: String,
+    /// Roots that nodes trust, PEM: one certificate, or three while the root is rotated.
+    pub trust: String,
+    /// SHA-256 of the root certificate (DER) that signs certificates now.
+    pub signer: [u8; 32],
+    /// Key of that root, PEM.
+    pub signing_key: Secret,
     /// Secret part of the workers' join token.
-    pub worker_token: String,
+    pub worker_token: Secret,
     /// Secret part of the managers' join token.
-    pub manager_token: String,
+    pub manager_token: Secret,
+    /// What seals every manager's keys at rest, `SWMKEY-1-…`.
+    pub unlock_key: Secret,
     /// Next endpoint id to give.
     pub next_endpoint: u32,
     /// Next VNI to give.
@@ -73,8 +80,10 @@ pub struct Node {
     pub description: NodeDescription,
     /// What the managers see of it.
     pub status: NodeStatus,
-    /// Its part in Raft, when it is a manager.
+    /// Its part in Raft, when it is a manager. `spec.role` says whether it is to be one.
     pub manager: Option<ManagerStatus>,
+    /// SHA-256 of the root certificate (DER) that signed the node's own.
+    pub issuer: [u8; 32],
 }
 
 /// What a node tells of itself.

@@ -337,6 +337,14 @@ pub struct ClusterSpec {
     pub task_history_limit: u64,
     /// How often an agent reports in; silence for three of these makes a node Down.
     pub heartbeat: Duration,
+    /// How long a node's certificate is valid.
+    pub certificate_life: Duration,
+    /// Managers that start need the unlock key.
+    pub autolock: bool,
+    /// Log entries from one snapshot to the next.
+    pub snapshot_interval: u64,
+    /// Log entries kept behind a snapshot for followers that are slow.
+    pub entries_kept: u64,
     /// Ranges that networks without a subnet of their own are cut from.
     pub default_address_pool: Vec<IpNet>,
     /// Prefix length of the networks cut from the pool.
@@ -353,6 +361,10 @@ impl Default for ClusterSpec {
             labels: Labels::new(),
             task_history_limit: 5,
             heartbeat: Duration::from_secs(1),
+            certificate_life: Duration::from_hours(90 * 24),
+            autolock: false,
+            snapshot_interval: 10_000,
+            entries_kept: 500,
             default_address_pool: vec![IpNet::new_assert(std::net::Ipv4Addr::new(10, 0, 0, 0).into(), 8)],
             subnet_prefix_len: 24,
             data_path_port: 4789,

@@ -337,11 +337,14 @@ impl Daemon {
     pub fn join_tokens(&self) -> Result<JoinTokens, DaemonError> {
         let store = self.manager()?.store();
         let cluster = store.cluster().ok_or(DaemonError::NoCluster)?;
-        let root = RootCertificate::from_pem(&cluster.root_ca)?.digest();
+        let root = RootCertificate::from_pem(&cluster.trust)?.digest();
         let whole = |secret: &str| -> Result<String, DaemonError> {
             Ok(JoinToken { root, secret: secret.parse()? }.to_string())
         };
-        Ok(JoinTokens { worker: whole(&cluster.worker_token)?, manager: whole(&cluster.manager_token)? })
+        Ok(JoinTokens {
+            worker: whole(cluster.worker_token.expose())?,
+            manager: whole(cluster.manager_token.expose())?,
+        })
     }
 
     /// Settles the addresses of a request: listen, advertise, data path.

@@ -1,6 +1,7 @@
 //! Joining: from a token to a certificate.
 
 use std::error::Error;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -100,6 +101,8 @@ impl Application {
             description: Some(envelope::seal("the node's description", &describe()).map_err(sealed)?),
             advertise_addr: self.addresses.advertise.to_string(),
             data_path_addr: self.addresses.data_path.to_string(),
+            manager_addr: SocketAddr::new(self.addresses.advertise, self.addresses.advertise_port)
+                .to_string(),
             availability: Some(
                 envelope::seal("the node's availability", &self.availability).map_err(sealed)?,
             ),
@@ -108,7 +111,7 @@ impl Application {
 
     /// Checks what the manager gave: the root must be the token's, the certificate must fit the key.
     fn admitted(&self, given: JoinResponse, csr: CertificateRequest) -> Result<Admission, DaemonError> {
-        let root = RootCertificate::from_pem(&given.root)?;
+        let root = RootCertificate::from_pem(&given.trust)?;
         if root.digest() != self.token.root {
             return Err(IdentityError::ForeignRoot { expected: self.token.root.to_string() }.into());
         }

@@ -21,7 +21,7 @@ use crate::clock::now;
 use crate::entropy::SystemEntropy;
 use crate::rpc::dispatcher::Outbound;
 use crate::rpc::envelope;
-use crate::rpc::proto::{Close, ManagerMessage, Welcome, manager_message};
+use crate::rpc::proto::{Close, ManagerMessage, manager_message};
 use crate::stop::{Stop, raised};
 
 /// Inputs that wait for the leader.
@@ -253,10 +253,8 @@ impl<'a> Term<'a> {
 
     fn opened(&mut self, opened: Opened) -> Event {
         let Opened { node, session, description, addr, data_path_addr, outbound } = opened;
-        let welcome = Welcome { managers: managers(&self.raft.store()) };
         self.sessions.insert(session, outbound);
         self.nodes.send_modify(|nodes| nodes.open(node, session));
-        self.tell(session, manager_message::Kind::Welcome(welcome));
         Event::SessionOpened { node, session, description: Box::new(description), addr, data_path_addr }
     }
 

@@ -7,6 +7,7 @@ use super::refusal::Refusal;
 use super::{network, validate};
 use crate::id::{ClusterId, Entropy};
 use crate::object::{Cluster, Meta, VNI_MIN};
+use crate::secret::Secret;
 use crate::spec::ClusterSpec;
 use crate::store::{Store, Transaction, Write};
 use crate::time::Timestamp;
@@ -19,11 +20,17 @@ pub struct InitCluster {
     /// Settings.
     pub spec: ClusterSpec,
     /// Root certificate of the cluster's authority, PEM.
-    pub root_ca: String,
+    pub trust: String,
+    /// SHA-256 of it (DER).
+    pub signer: [u8; 32],
+    /// Its key, PEM.
+    pub signing_key: Secret,
     /// Secret part of the workers' join token.
-    pub worker_token: String,
+    pub worker_token: Secret,
     /// Secret part of the managers' join token.
-    pub manager_token: String,
+    pub manager_token: Secret,
+    /// What seals every manager's keys at rest.
+    pub unlock_key: Secret,
     /// The first node.
     pub node: JoinNode,
 }
@@ -36,9 +43,9 @@ pub struct UpdateCluster {
     /// New settings.
     pub spec: Option<ClusterSpec>,
     /// New secret of the workers' join token.
-    pub worker_token: Option<String>,
+    pub worker_token: Option<Secret>,
     /// New secret of the managers' join token.
-    pub manager_token: Option<String>,
+    pub manager_token: Option<Secret>,
 }
 
 /// Makes the cluster, its first node and the ingress network. `store` must be empty.
@@ -58,7 +65,10 @@ pub fn init_cluster(
         id: request.id,
         meta: Meta::default(),
         spec: request.spec,
-        root_ca: request.root_ca,
+        trust: request.trust,
+        signer: request.signer,
+        signing_key: request.signing_key,
+        unlock_key: request.unlock_key,
         worker_token: request.worker_token,
         manager_token: request.manager_token,
         next_endpoint: 1,

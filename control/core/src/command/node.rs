@@ -27,8 +27,10 @@ pub struct JoinNode {
     pub addr: IpAddr,
     /// Address that its tunnels end at.
     pub data_path_addr: IpAddr,
-    /// Its part in Raft, when it is a manager.
+    /// Its part in Raft, when it is a manager already.
     pub manager: Option<ManagerStatus>,
+    /// SHA-256 of the root certificate (DER) that signed its own.
+    pub issuer: [u8; 32],
 }
 
 /// Adds a node, not heard of yet. A node that is known already is left as it is: joining twice is no error.
@@ -86,7 +88,7 @@ fn find(store: &Store, id: NodeId) -> Result<&Arc<Node>, Refusal> {
 }
 
 pub(super) fn new_node(request: JoinNode) -> Result<Node, Refusal> {
-    let JoinNode { id, spec, description, addr, data_path_addr, manager } = request;
+    let JoinNode { id, spec, description, addr, data_path_addr, manager, issuer } = request;
     validate::node(&spec)?;
     check_description(&description)?;
     let fixed = |address: IpAddr| !address.is_unspecified() && !address.is_multicast();
@@ -101,7 +103,7 @@ pub(super) fn new_node(request: JoinNode) -> Result<Node, Refusal> {
     }
     let message = "not heard of yet".to_owned();
     let status = NodeStatus { state: NodeState::Unknown, message, addr, data_path_addr };
-    Ok(Node { id, meta: Meta::default(), spec, description, status, manager })
+    Ok(Node { id, meta: Meta::default(), spec, description, status, manager, issuer })
 }
 
 /// Bounds on what a node tells of itself.

@@ -1,11 +1,11 @@
 //! What a node sees of one state of the store: pure functions, one for each table of the set.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use crate::assignment::{
-    AssignmentSet, ClusterSettings, EndpointView, NetworkView, PublishedView, ServiceView,
+    AssignmentSet, ClusterSettings, EndpointView, NetworkView, PublishedView, ServiceView, Standing,
 };
 use crate::id::{NetworkId, NodeId, TaskId};
 use crate::object::{Cluster, EndpointId, Network, Node, NodeState, Service, Task, TaskState};
@@ -39,6 +39,8 @@ pub(crate) fn full(store: &Store, node: NodeId) -> AssignmentSet {
     AssignmentSet {
         tasks: tasks.map(|task| (task.id, Task::clone(task))).collect(),
         settings: store.cluster().map_or_else(ClusterSettings::default, |cluster| settings(cluster)),
+        standing: standing(store, node),
+        managers: store.nodes().filter_map(|node| Some((node.id, manager(node)?))).collect(),
         peers: store
             .nodes()
             .filter(|other| other.id != node)
@@ -52,6 +54,19 @@ pub(crate) fn full(store: &Store, node: NodeId) -> AssignmentSet {
             })
             .collect(),
     }
+}
+
+/// What the node itself is to be.
+pub(super) fn standing(store: &Store, node: NodeId) -> Standing {
+    let role = store.node(node).map(|node| node.spec.role).unwrap_or_default();
+    let (trust, signer) =
+        store.cluster().map(|cluster| (cluster.trust.clone(), cluster.signer)).unwrap_or_default();
+    Standing { role, trust, signer }
+}
+
+/// Where a manager answers.
+pub(super) fn manager(node: &Node) -> Option<SocketAddr> {
+    node.manager.as_ref().map(|manager| manager.addr)
 }
 
 /// The networks that a node forwards for: those of its tasks, and the ingress network.

@@ -7,6 +7,7 @@ use crate::command::{InitCluster, JoinNode};
 use crate::id::{ClusterId, NodeId};
 use crate::name::Name;
 use crate::object::{ManagerStatus, NodeDescription};
+use crate::secret::Secret;
 use crate::spec::{
     ClusterSpec, ContainerSpec, EndpointSpec, Labels, NetworkSpec, NodeSpec, Placement, ResourceAmount,
     Resources, RestartPolicy, Role, ServiceMode, ServiceSpec, TaskSpec, UpdateConfig,
@@ -24,9 +25,12 @@ pub fn init_request() -> InitCluster {
     InitCluster {
         id: ClusterId::from_bits(1),
         spec: ClusterSpec::default(),
-        root_ca: "root".to_owned(),
-        worker_token: "worker".to_owned(),
-        manager_token: "manager".to_owned(),
+        trust: "root".to_owned(),
+        signer: [1; 32],
+        signing_key: Secret::new("key"),
+        unlock_key: Secret::new("SWMKEY-1-unlock"),
+        worker_token: Secret::new("worker"),
+        manager_token: Secret::new("manager"),
         node,
     }
 }
@@ -47,6 +51,7 @@ pub fn join_request(number: u32) -> JoinNode {
         },
         addr,
         data_path_addr: addr,
+        issuer: [1; 32],
         manager: None,
     }
 }

@@ -1,11 +1,13 @@
 //! The agent's session with a manager: opened again and again, for as long as the node is a member. What the
 //! manager says goes to the worker, what the outbox holds goes to the manager.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use mesh_core::assignment::{AssignmentUpdate, ClusterSettings};
+use mesh_core::id::NodeId;
 use mesh_core::object::NodeDescription;
 use rustls::ClientConfig;
 use tokio::sync::{mpsc, watch};
@@ -19,8 +21,8 @@ use crate::describe::describe;
 use crate::error::chain;
 use crate::rpc::proto::dispatcher_client::DispatcherClient;
 use crate::rpc::proto::{
-    AgentMessage, Applied, Heartbeat, Hello, Leave, ManagerMessage, RestartAnnounced, agent_message,
-    manager_message,
+    AgentMessage, Applied, Heartbeat, Hello, Leave, ManagerMessage, RestartAnnounced, Statuses,
+    agent_message, manager_message,
 };
 use crate::rpc::{MESSAGE_MAX, client, envelope};
 
@@ -122,6 +124,7 @@ pub async fn keep(
             version: None,
             described: NodeDescription::default(),
             heartbeat: ClusterSettings::default().heartbeat,
+            book: BTreeMap::new(),
         };
         match session.run(manager).await {
             Ok(()) => return,
@@ -152,6 +155,8 @@ struct Session<'a> {
     /// What was told of the node.
     described: NodeDescription,
     heartbeat: Duration,
+    /// Where managers answer.
+    book: BTreeMap<NodeId, SocketAddr>,
 }
 
 impl Session<'_> {
@@ -218,6 +223,7 @@ impl Session<'_> {
             description: Some(envelope::seal("the node's description", &self.described)?),
             advertise_addr: self.settings.advertise_addr.to_string(),
             data_path_addr: self.settings.data_path_addr.to_string(),
+            held: None,
         }))
     }
 
@@ -235,24 +241,12 @@ impl Session<'_> {
         let closed = |reason: String| SessionError::Closed { reason };
         let message = message.ok_or_else(|| closed("it went away".to_owned()))?;
         match message.kind {
-            Some(manager_message::Kind::Welcome(welcome)) => {
-                let managers: Vec<SocketAddr> =
-                    welcome.managers.iter().filter_map(|addr| addr.parse().ok()).collect();
-                if !managers.is_empty() {
-                    self.managers.send_if_modified(|known| {
-                        let changed = *known != managers;
-                        *known = managers;
-                        changed
-                    });
-                }
-                Ok(())
-            }
             Some(manager_message::Kind::Assignments(sealed)) => {
                 self.assigned(envelope::open("an assignment update", Some(&sealed))?)
             }
             Some(manager_message::Kind::Close(close)) => Err(closed(close.reason)),
             // The answer to a heartbeat, or a word of a newer manager that does not concern this one.
-            Some(manager_message::Kind::Heartbeat(_)) | None => Ok(()),
+            Some(manager_message::Kind::Heartbeat(_) | manager_message::Kind::Taken(_)) | None => Ok(()),
         }
     }
 
@@ -261,6 +255,7 @@ impl Session<'_> {
             AssignmentUpdate::Full { version, set } => {
                 self.version = Some(*version);
                 self.heartbeat = beat_of(&set.settings);
+                self.book.clone_from(&set.managers);
                 self.state.send_replace(SessionState::Open);
             }
             AssignmentUpdate::Increment { from, to, changes } => {
@@ -269,16 +264,36 @@ impl Session<'_> {
                 }
                 self.version = Some(*to);
                 self.heartbeat = changes.settings.as_ref().map_or(self.heartbeat, beat_of);
+                for (node, addr) in &changes.managers {
+                    match addr {
+                        Some(addr) => self.book.insert(*node, *addr),
+                        None => self.book.remove(node),
+                    };
+                }
             }
         }
+        self.learn();
         self.settings.events.send(Event::Update(update)).map_err(|_| SessionError::NoAgent)
+    }
+
+    /// Writes down where managers answer.
+    fn learn(&self) {
+        let managers: Vec<SocketAddr> = self.book.values().copied().collect();
+        if !managers.is_empty() {
+            self.managers.send_if_modified(|known| {
+                let changed = *known != managers;
+                *known = managers;
+                changed
+            });
+        }
     }
 
     async fn report(&self, to: &mpsc::Sender<AgentMessage>) -> Result<(), SessionError> {
         let statuses = self.settings.outbox.take();
         if !statuses.is_empty() {
             let sealed = envelope::seal("task statuses", &statuses)?;
-            send(to, agent_message::Kind::Statuses(sealed)).await?;
+            let statuses = Statuses { number: 0, statuses: Some(sealed) };
+            send(to, agent_message::Kind::Statuses(statuses)).await?;
         }
         match self.settings.outbox.take_applied() {
             Some(version) => send(to, agent_message::Kind::Applied(Applied { version })).await,

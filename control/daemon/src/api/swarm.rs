@@ -6,6 +6,7 @@ use axum::http::StatusCode;
 use mesh_api::engine::swarm::{InitRequest, JoinRequest, JoinTokens, Swarm, SwarmSpec};
 use mesh_core::command::{UpdateCluster, update_cluster};
 use mesh_core::id::Entropy;
+use mesh_core::secret::Secret;
 use mesh_core::store::Store;
 use mesh_identity::TokenSecret;
 
@@ -114,8 +115,8 @@ fn changed(store: &Store, wanted: &SwarmSpec) -> Result<mesh_core::spec::Cluster
     Ok(spec)
 }
 
-fn secret(entropy: &mut dyn Entropy) -> String {
-    TokenSecret::from_random(entropy.next_u128()).to_string()
+fn secret(entropy: &mut dyn Entropy) -> Secret {
+    Secret::new(TokenSecret::from_random(entropy.next_u128()).to_string())
 }
 
 /// `POST /swarm/unlock`

@@ -6,10 +6,11 @@ use std::time::SystemTime;
 use mesh_core::command::{InitCluster, JoinNode, init_cluster};
 use mesh_core::id::{ClusterId, Entropy, NodeId};
 use mesh_core::object::ManagerStatus;
+use mesh_core::secret::Secret;
 use mesh_core::spec::{ClusterSpec, NodeSpec, Role};
 use mesh_core::store::{Store, Transaction};
 use mesh_identity::tls::NodeIdentity;
-use mesh_identity::{Authority, CertificateRequest, NODE_CERTIFICATE_LIFE, TokenSecret};
+use mesh_identity::{Authority, CertificateRequest, NODE_CERTIFICATE_LIFE, TokenSecret, UnlockKey};
 
 use super::request::InitRequest;
 use crate::addresses::Addresses;
@@ -82,13 +83,17 @@ fn first_transaction(
         addr: membership.advertise_addr,
         data_path_addr: membership.data_path_addr,
         manager: addr.map(|addr| ManagerStatus { raft_id: member::FIRST_MANAGER, addr }),
+        issuer: authority.root().digest().0,
     };
     let cluster = InitCluster {
         id: membership.cluster,
         spec,
-        root_ca: authority.root().pem().to_owned(),
-        worker_token: TokenSecret::from_random(entropy.next_u128()).to_string(),
-        manager_token: TokenSecret::from_random(entropy.next_u128()).to_string(),
+        trust: authority.root().pem().to_owned(),
+        signer: authority.root().digest().0,
+        signing_key: Secret::new(authority.key_pem()),
+        worker_token: Secret::new(TokenSecret::from_random(entropy.next_u128()).to_string()),
+        manager_token: Secret::new(TokenSecret::from_random(entropy.next_u128()).to_string()),
+        unlock_key: Secret::new(UnlockKey::new(entropy).to_string()),
         node,
     };
     Ok(init_cluster(&Store::default(), cluster, now(), entropy)?)

@@ -11,7 +11,9 @@ use tonic::{Request, Response, Status, Streaming};
 use super::envelope;
 use super::listener::member;
 use super::proto::dispatcher_server::Dispatcher;
-use super::proto::{AgentMessage, Applied, Heartbeat, Hello, ManagerMessage, agent_message, manager_message};
+use super::proto::{
+    AgentMessage, Applied, Heartbeat, Hello, ManagerMessage, Statuses, agent_message, manager_message,
+};
 use crate::entropy::SystemEntropy;
 use crate::leader::{Input, Opened};
 
@@ -119,11 +121,12 @@ fn understand(
             let _ = outbound.try_send(Ok(ManagerMessage { kind }));
             Input::Heartbeat { node, session }
         }
-        agent_message::Kind::Statuses(sealed) => {
-            let statuses = envelope::open("task statuses", Some(&sealed))?;
+        agent_message::Kind::Statuses(Statuses { statuses, .. }) => {
+            let statuses = envelope::open("task statuses", statuses.as_ref())?;
             Input::Statuses { node, session, statuses }
         }
         agent_message::Kind::Applied(Applied { version }) => Input::Applied { session, version },
+        agent_message::Kind::Held(_) => return Err(Status::unimplemented("assignments are not compared")),
         agent_message::Kind::Restart(_) => Input::Restart { node, session },
         agent_message::Kind::Leave(_) => Input::Leave { node, session },
     })

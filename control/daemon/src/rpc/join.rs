@@ -48,13 +48,13 @@ impl Join for JoinService {
                 NODE_CERTIFICATE_LIFE,
             )
             .map_err(|error| Status::invalid_argument(error.to_string()))?;
-        self.add(&joining(id, role, &request)?).await?;
+        self.add(&joining(id, role, cluster, &request)?).await?;
         tracing::info!(node = %id, addr = request.advertise_addr, "a node joins");
         Ok(Response::new(JoinResponse {
             node_id: id.to_string(),
             cluster_id: cluster.id.to_string(),
             certificate,
-            root: cluster.root_ca.clone(),
+            trust: cluster.trust.clone(),
             managers: managers(&store),
         }))
     }
@@ -80,7 +80,7 @@ fn refused(refusal: Refusal) -> Status {
     Status::failed_precondition(refusal.to_string())
 }
 
-fn joining(id: NodeId, role: Role, request: &JoinRequest) -> Result<JoinNode, Status> {
+fn joining(id: NodeId, role: Role, cluster: &Cluster, request: &JoinRequest) -> Result<JoinNode, Status> {
     let description: NodeDescription =
         envelope::open("the node's description", request.description.as_ref())?;
     let availability: Availability =
@@ -92,6 +92,7 @@ fn joining(id: NodeId, role: Role, request: &JoinRequest) -> Result<JoinNode, St
         addr: address("advertise address", &request.advertise_addr)?,
         data_path_addr: address("data path address", &request.data_path_addr)?,
         manager: None,
+        issuer: cluster.signer,
     })
 }
 
@@ -101,7 +102,7 @@ fn role_of(cluster: &Cluster, secret: &str) -> Result<Role, Status> {
         .parse()
         .map_err(|error: mesh_identity::IdentityError| Status::invalid_argument(error.to_string()))?;
     let is = |kept: &str| kept.parse::<TokenSecret>().is_ok_and(|kept| kept.matches(&given));
-    match (is(&cluster.worker_token), is(&cluster.manager_token)) {
+    match (is(cluster.worker_token.expose()), is(cluster.manager_token.expose())) {
         (true, _) => Ok(Role::Worker),
         (_, true) => Err(Status::failed_precondition(
             "this token makes the node a manager, and a second manager cannot be added yet: join with the \

@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 use mesh_core::command::{InitCluster, JoinNode, create_service, init_cluster, remove_service};
 use mesh_core::id::{ClusterId, NodeId, ServiceId};
 use mesh_core::object::{ManagerStatus, NodeDescription, Task, TaskState};
+use mesh_core::secret::Secret;
 use mesh_core::spec::{
     Availability, ClusterSpec, ContainerSpec, EndpointMode, EndpointSpec, NodeSpec, Placement, Resources,
     RestartPolicy, Role, ServiceMode, ServiceSpec, TaskSpec, UpdateConfig,
@@ -93,7 +94,7 @@ impl Cluster {
             Role::Worker => &cluster.worker_token,
             Role::Manager => &cluster.manager_token,
         };
-        JoinToken { root: self.identity.root().digest(), secret: secret.parse().unwrap() }
+        JoinToken { root: self.identity.root().digest(), secret: secret.expose().parse().unwrap() }
     }
 
     pub fn application(&self, token: JoinToken) -> Application {
@@ -182,9 +183,12 @@ fn first(authority: &Authority, cluster: ClusterId, node: NodeId, addr: SocketAd
     let request = InitCluster {
         id: cluster,
         spec: ClusterSpec::default(),
-        root_ca: authority.root().pem().to_owned(),
-        worker_token: TokenSecret::from_random(11).to_string(),
-        manager_token: TokenSecret::from_random(12).to_string(),
+        trust: authority.root().pem().to_owned(),
+        signer: authority.root().digest().0,
+        signing_key: Secret::new(authority.key_pem()),
+        worker_token: Secret::new(TokenSecret::from_random(11).to_string()),
+        manager_token: Secret::new(TokenSecret::from_random(12).to_string()),
+        unlock_key: Secret::default(),
         node: JoinNode {
             id: node,
             spec: NodeSpec { availability: Availability::Drain, role: Role::Manager, ..NodeSpec::default() },
@@ -192,6 +196,7 @@ fn first(authority: &Authority, cluster: ClusterId, node: NodeId, addr: SocketAd
             addr: [192, 0, 2, 11].into(),
             data_path_addr: [192, 0, 2, 11].into(),
             manager: Some(ManagerStatus { raft_id: 1, addr }),
+            issuer: authority.root().digest().0,
         },
     };
     init_cluster(&Store::default(), request, now(), &mut SystemEntropy).unwrap()

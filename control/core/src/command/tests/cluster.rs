@@ -1,6 +1,7 @@
 //! Making and changing a cluster.
 
 use super::*;
+use crate::secret::Secret;
 
 #[test]
 fn a_cluster_begins_with_its_node_and_the_ingress_network() {
@@ -90,11 +91,15 @@ fn a_cluster_is_updated_at_the_version_that_was_read() {
         words(update_cluster(&bench.store, request, AT)),
         (RefusalKind::InvalidArgument, refusal.into())
     );
-    let request =
-        UpdateCluster { version: 1, spec: Some(spec), worker_token: Some("new".into()), manager_token: None };
+    let request = UpdateCluster {
+        version: 1,
+        spec: Some(spec),
+        worker_token: Some(Secret::new("new")),
+        manager_token: None,
+    };
     let made = update_cluster(&bench.store, request, AT).unwrap();
     bench.apply(&made);
     let cluster = bench.store.cluster().unwrap();
     assert_eq!((cluster.spec.task_history_limit, cluster.meta.version), (2, 2));
-    assert_eq!((cluster.worker_token.as_str(), cluster.manager_token.as_str()), ("new", "manager"));
+    assert_eq!((cluster.worker_token.expose(), cluster.manager_token.expose()), ("new", "manager"));
 }

@@ -169,7 +169,7 @@ pub fn show(cluster: &Cluster, tokens: Option<JoinTokens>) -> Swarm {
         created_at: time_text(cluster.meta.created_at),
         updated_at: time_text(cluster.meta.updated_at),
         spec: show_spec(spec),
-        tls_info: TlsInfo { trust_root: cluster.root_ca.clone(), ..TlsInfo::default() },
+        tls_info: TlsInfo { trust_root: cluster.trust.clone(), ..TlsInfo::default() },
         root_rotation_in_progress: false,
         default_addr_pool: spec.default_address_pool.iter().map(ToString::to_string).collect(),
         subnet_size: u32::from(spec.subnet_prefix_len),

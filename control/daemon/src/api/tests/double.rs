@@ -12,6 +12,7 @@ use mesh_api::mesh::{Counters, Flow, Vip};
 use mesh_core::command::{InitCluster, JoinNode, init_cluster};
 use mesh_core::id::{ClusterId, Entropy, NodeId};
 use mesh_core::object::{ManagerStatus, NodeDescription};
+use mesh_core::secret::Secret;
 use mesh_core::spec::{ClusterSpec, NodeSpec, Role};
 use mesh_core::store::{Store, Transaction};
 use mesh_core::time::Timestamp;
@@ -196,13 +197,17 @@ fn first_entry() -> Transaction {
         addr: [192, 0, 2, 11].into(),
         data_path_addr: [192, 0, 2, 11].into(),
         manager: Some(ManagerStatus { raft_id: 1, addr: ([192, 0, 2, 11], 2377).into() }),
+        issuer: [1; 32],
     };
     let request = InitCluster {
         id: ClusterId::from_bits(9),
         spec: ClusterSpec::default(),
-        root_ca: "-----BEGIN CERTIFICATE-----".to_owned(),
-        worker_token: "w".repeat(25),
-        manager_token: "m".repeat(25),
+        trust: "-----BEGIN CERTIFICATE-----".to_owned(),
+        signer: [1; 32],
+        signing_key: Secret::default(),
+        worker_token: Secret::new("w".repeat(25)),
+        manager_token: Secret::new("m".repeat(25)),
+        unlock_key: Secret::default(),
         node,
     };
     init_cluster(&Store::default(), request, Timestamp(1_700_000_000_000_000_000), &mut Counter(100)).unwrap()
