@@ -148,6 +148,7 @@ pub fn join(store: &Store, agent: &Agent, now: Timestamp) -> Option<Transaction>
         addr: agent.address(),
         data_path_addr: agent.address(),
         manager: None,
+        issuer: [1; 32],
     };
     join_node(store, request, now).ok()
 }
