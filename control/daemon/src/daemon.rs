@@ -2,6 +2,7 @@
 //! it, tell how it stands, and hand out the parts that serve reads.
 
 mod founding;
+mod keeping;
 mod request;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -4,13 +4,15 @@ use std::io;
 use std::path::PathBuf;
 
 use mesh_core::command::Refusal;
-use mesh_identity::IdentityError;
+use mesh_identity::{IdentityError, LockError};
 
 /// How a caller has to react; the API turns it into a status code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ErrorKind {
     /// The request itself is wrong (HTTP 400).
     InvalidArgument,
+    /// There is nothing to be done (HTTP 409).
+    Conflict,
     /// The node is in the wrong state for it (HTTP 503, as Swarm answers).
     Unavailable,
     /// Something broke (HTTP 500).
@@ -81,6 +83,15 @@ pub enum DaemonError {
         /// The candidates.
         addresses: Vec<String>,
     },
+    /// The manager's keys are sealed, or were to be unsealed and could not.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// This daemon cannot do it.
+    #[error("{what} is not available")]
+    NotAvailable {
+        /// What was asked for.
+        what: &'static str,
+    },
     /// A manager's token was given to `join`.
     #[error(
         "this token makes the node a manager, and a second manager cannot be added yet: join with the worker \
@@ -141,7 +152,11 @@ impl DaemonError {
     /// How a caller has to react.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::NoCluster
+            Self::Lock(LockError::NotLocked) => ErrorKind::Conflict,
+            Self::Lock(LockError::Text { .. } | LockError::WrongKey) => ErrorKind::InvalidArgument,
+            Self::Lock(LockError::Corrupt { .. }) => ErrorKind::Internal,
+            Self::Lock(LockError::Locked)
+            | Self::NoCluster
             | Self::NotManager
             | Self::AlreadyMember
             | Self::NotMember
@@ -152,6 +167,7 @@ impl DaemonError {
             | Self::NoAddress
             | Self::ManyAddresses { .. }
             | Self::ManagerJoin
+            | Self::NotAvailable { .. }
             | Self::Refused(_)
             | Self::Identity(_)
             | Self::JoinRefused { .. } => ErrorKind::InvalidArgument,

@@ -1,5 +1,6 @@
 //! What the API needs of the daemon, and nothing more.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use futures_util::stream::BoxStream;
 use mesh_api::mesh::{Counters, Flow, Vip};
 use mesh_core::id::NodeId;
 use mesh_core::store::{Conflict, Store, Transaction};
-use mesh_raft::Committed;
+use mesh_raft::{Committed, Forced};
 
 use super::error::ApiError;
 use crate::daemon::{InitRequest, JoinRequest, JoinTokens, NodeInfo};
@@ -18,14 +19,24 @@ use crate::settling::Settlement;
 /// The node that the API speaks for.
 #[async_trait]
 pub trait Backend: Send + Sync + 'static {
-    /// Makes a cluster with this node as its first manager.
+    /// Makes a cluster with this node as its first manager; or, when that is asked for, goes on alone with the
+    /// cluster that it has.
     async fn init(&self, request: InitRequest) -> Result<NodeId, DaemonError>;
+
+    /// What going on alone would keep and drop. Nothing is changed.
+    async fn survey_new_cluster(&self) -> Result<Forced, DaemonError>;
 
     /// Joins a cluster.
     async fn join(&self, request: JoinRequest) -> Result<(), DaemonError>;
 
     /// Leaves the cluster.
     async fn leave(&self, force: bool) -> Result<(), DaemonError>;
+
+    /// Unseals a locked manager's keys with the unlock key and starts the manager.
+    async fn unlock(&self, key: &str) -> Result<(), DaemonError>;
+
+    /// Begins to change the cluster's root certificate to a new one; every node renews meanwhile.
+    async fn rotate_root(&self) -> Result<(), DaemonError>;
 
     /// The replicated store, when this node is a manager; else Swarm's words on why not.
     fn manager(&self) -> Result<Arc<dyn Ledger>, DaemonError>;
@@ -68,8 +79,62 @@ pub trait Ledger: Send + Sync + 'static {
     /// What is applied from now on.
     fn feed(&self) -> BoxStream<'static, Feed>;
 
-    /// Raft's number of the leader, when it is known.
-    fn leader(&self) -> Option<u64>;
+    /// The managers, as this one sees them now.
+    fn peers(&self) -> Peers;
+
+    /// The managers as this one sees them, whenever that changes; now for a start.
+    fn follow_peers(&self) -> BoxStream<'static, Peers>;
+}
+
+/// The managers as one of them sees them, by raft's numbers.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Peers {
+    /// The leader, when it is known.
+    pub leader: Option<u64>,
+    /// Whether the one who looks leads. Only a leader hears from everybody.
+    pub leads: bool,
+    /// Those heard from within an election timeout.
+    pub heard: BTreeSet<u64>,
+}
+
+/// Whether a manager takes part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reachability {
+    /// It does.
+    Reachable,
+    /// It was not heard of within an election timeout.
+    Unreachable,
+    /// Who was asked cannot tell.
+    Unknown,
+}
+
+impl Peers {
+    /// Whether this manager leads.
+    pub fn is_leader(&self, raft_id: u64) -> bool {
+        self.leader == Some(raft_id)
+    }
+
+    /// Whether this manager takes part.
+    pub fn reachability(&self, raft_id: u64) -> Reachability {
+        if self.is_leader(raft_id) || self.heard.contains(&raft_id) {
+            Reachability::Reachable
+        } else if self.leads {
+            Reachability::Unreachable
+        } else {
+            Reachability::Unknown
+        }
+    }
+}
+
+impl Reachability {
+    /// The word that Docker has for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Reachable => "reachable",
+            Self::Unreachable => "unreachable",
+            Self::Unknown => "unknown",
+        }
+    }
 }
 
 /// A piece of news from the store.

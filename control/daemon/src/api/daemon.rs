@@ -9,10 +9,10 @@ use futures_util::stream::BoxStream;
 use mesh_api::mesh::{Counters, Flow, Vip};
 use mesh_core::id::NodeId;
 use mesh_core::store::{Store, Transaction};
-use mesh_raft::{ProposeError, Raft, ReadError};
-use tokio_stream::wrappers::BroadcastStream;
+use mesh_raft::{Forced, ProposeError, Raft, ReadError, Role};
+use tokio_stream::wrappers::{BroadcastStream, WatchStream};
 
-use super::backend::{Backend, Feed, Ledger, LedgerError};
+use super::backend::{Backend, Feed, Ledger, LedgerError, Peers};
 use super::error::ApiError;
 use super::view::{self, Names};
 use crate::daemon::{Daemon, InitRequest, JoinRequest, JoinTokens, NodeInfo};
@@ -23,6 +23,18 @@ use crate::settling::Settlement;
 impl Backend for Daemon {
     async fn init(&self, request: InitRequest) -> Result<NodeId, DaemonError> {
         self.init(request).await
+    }
+
+    async fn survey_new_cluster(&self) -> Result<Forced, DaemonError> {
+        Daemon::survey_new_cluster(self).await
+    }
+
+    async fn unlock(&self, key: &str) -> Result<(), DaemonError> {
+        Daemon::unlock(self, key).await
+    }
+
+    async fn rotate_root(&self) -> Result<(), DaemonError> {
+        Daemon::rotate_root(self).await
     }
 
     async fn join(&self, request: JoinRequest) -> Result<(), DaemonError> {
@@ -110,7 +122,16 @@ impl Ledger for Raft {
         news.boxed()
     }
 
-    fn leader(&self) -> Option<u64> {
-        self.role().borrow().leader
+    fn peers(&self) -> Peers {
+        let state = self.role().borrow().clone();
+        let heard = self.heard().borrow().clone();
+        Peers { leader: state.leader, leads: state.role == Role::Leader, heard }
+    }
+
+    fn follow_peers(&self) -> BoxStream<'static, Peers> {
+        let roles = WatchStream::new(self.role()).map(|_| ());
+        let heard = WatchStream::new(self.heard()).map(|_| ());
+        let raft = self.clone();
+        futures_util::stream::select(roles, heard).map(move |()| Ledger::peers(&raft)).boxed()
     }
 }

@@ -123,6 +123,7 @@ impl ApiError {
             Self::Refused { status, .. } => *status,
             Self::Daemon(error) => match error.kind() {
                 ErrorKind::InvalidArgument => StatusCode::BAD_REQUEST,
+                ErrorKind::Conflict => StatusCode::CONFLICT,
                 ErrorKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
                 ErrorKind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             },

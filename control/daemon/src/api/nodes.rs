@@ -23,9 +23,9 @@ pub async fn list(State(api): State<Api>, params: Params) -> Result<Answer<Vec<W
     let ledger = api.backend.manager()?;
     let filters = params.filters(&FILTERS)?;
     let store = ledger.read().await?;
-    let leader = ledger.leader();
+    let peers = ledger.peers();
     let wanted = store.nodes().filter(|node| matches(node, &filters));
-    Ok(Answer(wanted.map(|found| node::show(found, leader)).collect()))
+    Ok(Answer(wanted.map(|found| node::show(found, &peers)).collect()))
 }
 
 fn matches(node: &Node, filters: &Filters) -> bool {
@@ -42,7 +42,7 @@ pub async fn inspect(State(api): State<Api>, Path(id): Path<String>) -> Result<A
     let ledger = api.backend.manager()?;
     let store = ledger.read().await?;
     let found = store.find_node(&id).map_err(Refusal::from)?;
-    Ok(Answer(node::show(found, ledger.leader())))
+    Ok(Answer(node::show(found, &ledger.peers())))
 }
 
 /// `POST /nodes/ID/update`

@@ -41,6 +41,7 @@ pub async fn init(
             data_path_addr: said(&request.data_path_addr),
             spec,
             availability: node::availability(&request.availability)?,
+            force_new_cluster: request.force_new_cluster,
         })
         .await?;
     Ok(Answer(node.to_string()))

@@ -27,6 +27,7 @@ pub async fn ping(State(api): State<Api>) -> Response {
         (LocalState::Active, _) => "active/worker",
         (LocalState::Inactive, _) => "inactive",
         (LocalState::Pending { .. }, _) => "pending",
+        (LocalState::Locked, _) => "locked",
         (LocalState::Error { .. }, _) => "error",
     };
     let headers = [
@@ -138,6 +139,7 @@ fn describe_swarm(node: &NodeInfo, store: Option<&Store>) -> SwarmInfo {
         LocalState::Inactive => ("inactive", String::new()),
         LocalState::Pending { error } => ("pending", error.clone()),
         LocalState::Active => ("active", String::new()),
+        LocalState::Locked => ("locked", String::new()),
         LocalState::Error { error } => ("error", error.clone()),
     };
     let managers = |store: &Store| store.nodes().filter(|node| node.manager.is_some()).count() as u64;

@@ -205,7 +205,7 @@ impl Watcher {
     }
 
     fn node(&self, found: &mesh_core::object::Node) -> Object {
-        Object::Node(Box::new(node::show(found, self.ledger.leader())))
+        Object::Node(Box::new(node::show(found, &self.ledger.peers())))
     }
 
     async fn tell(&self, event: &WatchEvent) -> Result<(), Gone> {

@@ -21,6 +21,8 @@ pub struct InitRequest {
     pub spec: ClusterSpec,
     /// Whether this node takes tasks.
     pub availability: Availability,
+    /// Go on alone with the state that this manager has, because the quorum is lost for good.
+    pub force_new_cluster: bool,
 }
 
 /// `swarm join`, as the API understood it.
@@ -52,6 +54,8 @@ pub enum LocalState {
     },
     /// Member, and served.
     Active,
+    /// A manager whose keys are sealed: it waits for the unlock key.
+    Locked,
     /// Member, but something keeps it from working.
     Error {
         /// What.

@@ -9,6 +9,7 @@ use mesh_api::engine::service::Platform;
 use mesh_core::object::{Node, NodeState};
 use mesh_core::spec::{Availability, NodeSpec, Role};
 
+use super::super::backend::Peers;
 use super::super::error::ApiError;
 use super::container::show_amount;
 use super::{labels, time_text};
@@ -46,15 +47,11 @@ pub fn availability(text: &str) -> Result<Availability, ApiError> {
     })
 }
 
-/// The node, as the API shows it. `leader` is Raft's number of the leader, when it is known.
-pub fn show(node: &Node, leader: Option<u64>) -> WireNode {
+/// The node, as the API shows it; `peers` are the managers as the asked one sees them.
+pub fn show(node: &Node, peers: &Peers) -> WireNode {
     let manager = node.manager.as_ref().map(|manager| ManagerStatus {
-        leader: leader == Some(manager.raft_id),
-        reachability: match node.status.state {
-            NodeState::Down => "unreachable",
-            _ => "reachable",
-        }
-        .to_owned(),
+        leader: peers.is_leader(manager.raft_id),
+        reachability: peers.reachability(manager.raft_id).as_str().to_owned(),
         addr: manager.addr.to_string(),
     });
     WireNode {

@@ -1,5 +1,7 @@
 //! A daemon that is a store behind a lock, and a client of the API in front of it.
 
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -16,14 +18,15 @@ use mesh_core::secret::Secret;
 use mesh_core::spec::{ClusterSpec, NodeSpec, Role};
 use mesh_core::store::{Store, Transaction};
 use mesh_core::time::Timestamp;
-use mesh_raft::Committed;
+use mesh_identity::{LockError, UnlockKey};
+use mesh_raft::{Committed, Forced, Position};
 use serde_json::Value;
 use tokio::sync::{broadcast, watch};
-use tokio_stream::wrappers::BroadcastStream;
+use tokio_stream::wrappers::{BroadcastStream, WatchStream};
 use tower::ServiceExt;
 
 use super::super::Api;
-use super::super::backend::{Backend, Feed, Ledger, LedgerError};
+use super::super::backend::{Backend, Feed, Ledger, LedgerError, Peers};
 use super::super::error::ApiError;
 use super::super::router;
 use crate::daemon::{InitRequest, JoinRequest, JoinTokens, LocalState, NodeInfo};
@@ -34,6 +37,8 @@ use crate::settling::Settlement;
 pub struct Double {
     pub ledger: Arc<MemoryLedger>,
     pub standing: Standing,
+    /// How often the root was to be changed.
+    pub rotations: Arc<AtomicUsize>,
 }
 
 /// How the double stands to a cluster.
@@ -42,7 +47,12 @@ pub enum Standing {
     Outside,
     Worker,
     Manager,
+    /// A manager whose keys are sealed.
+    Locked,
 }
+
+/// The key that opens a locked double.
+pub const UNLOCK_KEY: &str = "SWMKEY-1-AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
 /// A log of one member that forgets.
 pub struct MemoryLedger {
@@ -50,6 +60,8 @@ pub struct MemoryLedger {
     news: broadcast::Sender<Arc<Committed>>,
     /// Proposals that are answered with a conflict before one is taken.
     pub conflicts: Mutex<usize>,
+    /// The managers as the double sees them; it leads at first.
+    pub peers: watch::Sender<Peers>,
 }
 
 /// Counts up, so that a test can foresee it.
@@ -99,18 +111,48 @@ impl Ledger for MemoryLedger {
             .boxed()
     }
 
-    fn leader(&self) -> Option<u64> {
-        Some(1)
+    fn peers(&self) -> Peers {
+        self.peers.borrow().clone()
+    }
+
+    fn follow_peers(&self) -> BoxStream<'static, Peers> {
+        WatchStream::new(self.peers.subscribe()).boxed()
     }
 }
 
 #[async_trait]
 impl Backend for Double {
-    async fn init(&self, _request: InitRequest) -> Result<NodeId, DaemonError> {
+    async fn init(&self, request: InitRequest) -> Result<NodeId, DaemonError> {
         match self.standing {
+            Standing::Manager if request.force_new_cluster => Ok(NodeId::from_bits(1)),
             Standing::Outside => Ok(NodeId::from_bits(1)),
-            Standing::Worker | Standing::Manager => Err(DaemonError::AlreadyMember),
+            Standing::Worker | Standing::Manager | Standing::Locked => Err(DaemonError::AlreadyMember),
         }
+    }
+
+    async fn survey_new_cluster(&self) -> Result<Forced, DaemonError> {
+        let store = self.manager()?.store();
+        let last = Position { index: store.index(), term: 3 };
+        let dropped = [(2, Some(([192, 0, 2, 12], 2377).into())), (3, None)].into();
+        Ok(Forced { node: 1, dropped, uncertain: 2, last, store })
+    }
+
+    async fn unlock(&self, key: &str) -> Result<(), DaemonError> {
+        match self.standing {
+            Standing::Outside => Err(DaemonError::NoCluster),
+            Standing::Worker => Err(DaemonError::NotManager),
+            Standing::Manager => Err(LockError::NotLocked.into()),
+            Standing::Locked => {
+                let key: UnlockKey = key.parse().map_err(DaemonError::Lock)?;
+                let right = UNLOCK_KEY.parse().is_ok_and(|right| key.matches(&right));
+                if right { Ok(()) } else { Err(LockError::WrongKey.into()) }
+            }
+        }
+    }
+
+    async fn rotate_root(&self) -> Result<(), DaemonError> {
+        self.rotations.fetch_add(1, Ordering::SeqCst);
+        Ok(())
     }
 
     async fn join(&self, _request: JoinRequest) -> Result<(), DaemonError> {
@@ -126,6 +168,7 @@ impl Backend for Double {
             Standing::Outside => Err(DaemonError::NoCluster),
             Standing::Worker => Err(DaemonError::NotManager),
             Standing::Manager => Ok(self.ledger.clone()),
+            Standing::Locked => Err(LockError::Locked.into()),
         }
     }
 
@@ -137,13 +180,17 @@ impl Backend for Double {
     fn info(&self) -> NodeInfo {
         let member = self.standing != Standing::Outside;
         NodeInfo {
-            state: if member { LocalState::Active } else { LocalState::Inactive },
+            state: match self.standing {
+                Standing::Outside => LocalState::Inactive,
+                Standing::Locked => LocalState::Locked,
+                Standing::Worker | Standing::Manager => LocalState::Active,
+            },
             node: member.then(|| NodeId::from_bits(1)),
             cluster: member.then(|| ClusterId::from_bits(9)),
             role: match self.standing {
                 Standing::Outside => None,
                 Standing::Worker => Some(Role::Worker),
-                Standing::Manager => Some(Role::Manager),
+                Standing::Manager | Standing::Locked => Some(Role::Manager),
             },
             addr: member.then(|| [192, 0, 2, 11].into()),
             managers: vec![([192, 0, 2, 11], 2377).into()],
@@ -216,6 +263,8 @@ fn first_entry() -> Transaction {
 /// An API in front of a double.
 pub struct Client {
     pub ledger: Arc<MemoryLedger>,
+    /// How often the root was to be changed.
+    pub rotations: Arc<AtomicUsize>,
     service: router::Service,
     pub close: watch::Sender<bool>,
 }
@@ -228,14 +277,16 @@ impl Client {
 
     pub fn new(standing: Standing) -> Self {
         let news = broadcast::channel(16).0;
-        let ledger = MemoryLedger { store: Mutex::default(), news, conflicts: Mutex::new(0) };
+        let peers = watch::Sender::new(Peers { leader: Some(1), leads: true, heard: BTreeSet::new() });
+        let ledger = MemoryLedger { store: Mutex::default(), news, conflicts: Mutex::new(0), peers };
         if standing == Standing::Manager {
             ledger.apply(&first_entry()).unwrap();
         }
         let ledger = Arc::new(ledger);
-        let backend = Arc::new(Double { ledger: ledger.clone(), standing });
+        let rotations = Arc::<AtomicUsize>::default();
+        let backend = Arc::new(Double { ledger: ledger.clone(), standing, rotations: rotations.clone() });
         let (close, closing) = watch::channel(false);
-        Self { ledger, service: router::service(Api { backend, closing }), close }
+        Self { ledger, rotations, service: router::service(Api { backend, closing }), close }
     }
 
     pub async fn send(&self, method: &str, path: &str, body: &str) -> axum::response::Response {
