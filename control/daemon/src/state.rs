@@ -22,19 +22,33 @@ pub struct Membership {
     pub node: NodeId,
     /// Its cluster.
     pub cluster: ClusterId,
-    /// Manager or worker.
+    /// What the node is to be, as far as it knows: it enters the managers, or leaves them, until it is that.
     #[serde(with = "role_name")]
     pub role: Role,
+    /// Raft's number of this manager; set before raft's state is made, and until that is gone.
+    #[serde(default)]
+    pub raft_id: Option<u64>,
     /// Where a manager listens.
     pub listen_addr: SocketAddr,
     /// Address others reach this node at.
     pub advertise_addr: IpAddr,
+    /// Port that others reach this node at when it is a manager; unset: the one that it listens on.
+    #[serde(default)]
+    pub advertise_port: Option<u16>,
     /// Address its tunnels end at.
     pub data_path_addr: IpAddr,
     /// Managers to hold sessions with.
     pub managers: Vec<SocketAddr>,
     /// The node was told to leave and is not done yet.
     pub leaving: bool,
+}
+
+impl Membership {
+    /// Where others reach this node when it is a manager.
+    pub fn manager_addr(&self) -> SocketAddr {
+        let port = self.advertise_port.unwrap_or(self.listen_addr.port());
+        SocketAddr::new(self.advertise_addr, port)
+    }
 }
 
 /// Roles as the API writes them.
@@ -150,18 +164,24 @@ impl StateDir {
 
     /// Removes what an init or a join that was never finished has left.
     pub fn clear_cluster(&self) -> Result<(), DaemonError> {
-        let path = self.cluster();
-        match fs::remove_dir_all(&path) {
-            Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                Err(DaemonError::File { path, source })
-            }
-            _ => Ok(()),
-        }
+        remove_dir(self.cluster())
+    }
+
+    /// Removes a manager's log and snapshots.
+    pub fn clear_raft(&self) -> Result<(), DaemonError> {
+        remove_dir(self.raft())
     }
 
     /// Makes the data directory.
     pub fn create(&self) -> Result<(), DaemonError> {
         create_private_dir(&self.root).map_err(|source| DaemonError::File { path: self.root.clone(), source })
+    }
+}
+
+fn remove_dir(path: PathBuf) -> Result<(), DaemonError> {
+    match fs::remove_dir_all(&path) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => Err(DaemonError::File { path, source }),
+        _ => Ok(()),
     }
 }
 
@@ -174,8 +194,10 @@ mod tests {
             node: NodeId::from_bits(1),
             cluster: ClusterId::from_bits(2),
             role: Role::Manager,
+            raft_id: Some(1),
             listen_addr: ([0, 0, 0, 0], 2377).into(),
             advertise_addr: [192, 0, 2, 11].into(),
+            advertise_port: Some(2377),
             data_path_addr: [192, 0, 2, 11].into(),
             managers: vec![([192, 0, 2, 11], 2377).into()],
             leaving: false,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use mesh_core::assignment::AssignmentUpdate;
+use mesh_core::assignment::{AssignmentUpdate, Standing};
 use mesh_core::id::TaskId;
 use mesh_runtime::task::RuntimeEvent;
 use tokio::sync::{mpsc, watch};
@@ -69,6 +69,8 @@ pub struct AgentHandle {
     pub outbox: Outbox,
     /// What others may know.
     pub state: watch::Receiver<AgentState>,
+    /// What the managers told last of what the node is to be; `None` until this daemon has heard from one.
+    pub standing: watch::Receiver<Option<Standing>>,
 }
 
 /// The agent's end of those ways.
@@ -77,12 +79,15 @@ pub struct Inbox {
     pub(super) handle: AgentHandle,
     pub(super) events: mpsc::UnboundedReceiver<Event>,
     pub(super) state: watch::Sender<AgentState>,
+    pub(super) standing: watch::Sender<Option<Standing>>,
 }
 
 /// Makes the ways to and from an agent.
 pub fn ways() -> (AgentHandle, Inbox) {
     let (sender, events) = mpsc::unbounded_channel();
     let (state, state_of) = watch::channel(AgentState::default());
-    let handle = AgentHandle { events: sender, outbox: Outbox::default(), state: state_of };
-    (handle.clone(), Inbox { handle, events, state })
+    let (standing, standing_of) = watch::channel(None);
+    let handle =
+        AgentHandle { events: sender, outbox: Outbox::default(), state: state_of, standing: standing_of };
+    (handle.clone(), Inbox { handle, events, state, standing })
 }

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
-use mesh_core::assignment::{AssignmentSet, AssignmentUpdate};
+use mesh_core::assignment::{AssignmentSet, AssignmentUpdate, Standing};
 use mesh_core::id::TaskId;
 use mesh_core::object::TaskState;
 use mesh_runtime::task::{Found, RuntimeEvent};
@@ -32,6 +32,7 @@ pub struct Worker<R> {
     events: mpsc::UnboundedSender<Event>,
     views: watch::Sender<placing::Numbered>,
     state: watch::Sender<AgentState>,
+    standing: watch::Sender<Option<Standing>>,
     set: AssignmentSet,
     version: u64,
     /// Versions on their way into the network.
@@ -60,7 +61,7 @@ pub async fn start<R: TaskRuntime, N: NodeNetwork>(
     let saved = file.load()?;
     let happenings = runtime.events();
     let found = runtime.adopt().await;
-    let Inbox { handle, events, state } = inbox;
+    let Inbox { handle, events, state, standing } = inbox;
     let (views, placed) = watch::channel(placing::Numbered::default());
     tokio::spawn(placing::run(network, placed, handle.events.clone(), stop.clone()));
     let mut worker = Worker {
@@ -71,6 +72,7 @@ pub async fn start<R: TaskRuntime, N: NodeNetwork>(
         events: handle.events,
         views,
         state,
+        standing,
         set: AssignmentSet::default(),
         version: 0,
         versions: Versions::default(),
@@ -162,6 +164,13 @@ impl<R: TaskRuntime> Worker<R> {
         }
         self.versions.take_in(self.version);
         self.unsaved = true;
+        self.standing.send_if_modified(|told| {
+            let changed = told.as_ref() != Some(&self.set.standing);
+            if changed {
+                *told = Some(self.set.standing.clone());
+            }
+            changed
+        });
         let set = &self.set;
         for entry in self.tasks.values_mut().filter(|entry| !set.tasks.contains_key(&entry.task.id)) {
             entry.run.wanted = Wanted::Gone;
