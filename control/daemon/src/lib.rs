@@ -25,4 +25,5 @@ pub mod settling;
 pub mod start;
 pub mod state;
 pub mod stop;
+pub mod transport;
 pub mod upstreams;

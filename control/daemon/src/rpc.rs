@@ -6,6 +6,7 @@ pub mod dispatcher;
 pub mod envelope;
 pub mod join;
 pub mod listener;
+pub mod raft;
 
 /// The generated messages, clients and servers.
 #[allow(missing_docs, clippy::all, clippy::pedantic)]

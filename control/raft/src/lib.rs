@@ -22,6 +22,8 @@ mod testing;
 mod tests;
 pub mod wire;
 
+/// What managers send each other, and its kinds.
+pub use ::raft::eraftpb::{Message, MessageType};
 pub use log::Position;
 pub use members::{ChangeRefused, Member, MemberChange, Members, Part};
 pub use replica::{Committed, Forced};

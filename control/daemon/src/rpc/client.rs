@@ -5,39 +5,71 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
+use nix::sys::socket::setsockopt;
+use nix::sys::socket::sockopt::TcpUserTimeout;
 use rustls::ClientConfig;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tonic::transport::{Channel, Endpoint};
 
-/// How long a manager may take to accept a connection.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// How soon a connection that cannot be made, or is dead, is given up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Liveness {
+    /// How long the other side may take to accept a connection, TLS included.
+    pub connect: Duration,
+    /// A connection on which nothing comes is asked for a sign of life this often,
+    pub keep_alive: Duration,
+    /// and given up when none comes within this.
+    pub keep_alive_timeout: Duration,
+    /// How long what was sent may go without the other kernel's acknowledgement (`TCP_USER_TIMEOUT`).
+    pub unacknowledged: Duration,
+}
 
-/// An idle connection is asked for a sign of life this often,
-const KEEP_ALIVE: Duration = Duration::from_secs(1);
-
-/// and given up when none comes within this.
-const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(3);
+impl Default for Liveness {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(2),
+            keep_alive: Duration::from_secs(1),
+            keep_alive_timeout: Duration::from_secs(3),
+            unacknowledged: Duration::from_secs(3),
+        }
+    }
+}
 
 /// Opens a channel to the manager at `addr` (`address:port`). It is one connection: when that is lost, so is
 /// the channel.
 pub async fn connect(addr: String, tls: Arc<ClientConfig>) -> Result<Channel, tonic::transport::Error> {
+    connect_with(addr, tls, Liveness::default()).await
+}
+
+/// [`connect`] with a patience of its own.
+pub async fn connect_with(
+    addr: String,
+    tls: Arc<ClientConfig>,
+    liveness: Liveness,
+) -> Result<Channel, tonic::transport::Error> {
     let connector = tower::service_fn(move |_uri| {
         let (addr, tls) = (addr.clone(), Arc::clone(&tls));
-        async move { dial(&addr, tls).await.map(TokioIo::new) }
+        async move { dial(&addr, tls, liveness.unacknowledged).await.map(TokioIo::new) }
     });
     Endpoint::from_static("http://mesh")
-        .connect_timeout(CONNECT_TIMEOUT)
-        .http2_keep_alive_interval(KEEP_ALIVE)
-        .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
+        .connect_timeout(liveness.connect)
+        .http2_keep_alive_interval(liveness.keep_alive)
+        .keep_alive_timeout(liveness.keep_alive_timeout)
         .keep_alive_while_idle(true)
         .connect_with_connector(connector)
         .await
 }
 
-async fn dial(addr: &str, tls: Arc<ClientConfig>) -> io::Result<TlsStream<TcpStream>> {
+async fn dial(
+    addr: &str,
+    tls: Arc<ClientConfig>,
+    unacknowledged: Duration,
+) -> io::Result<TlsStream<TcpStream>> {
     let stream = TcpStream::connect(addr).await?;
     stream.set_nodelay(true)?;
+    let milliseconds = u32::try_from(unacknowledged.as_millis()).unwrap_or(u32::MAX);
+    setsockopt(&stream, TcpUserTimeout, &milliseconds)?;
     TlsConnector::from(tls).connect(mesh_identity::tls::manager_name(), stream).await
 }

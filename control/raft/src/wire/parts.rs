@@ -64,7 +64,7 @@ struct Part<'a> {
 pub fn cut(
     message: &Message,
     transfer: u64,
-) -> Result<impl Iterator<Item = Result<Vec<u8>, PartError>>, PartError> {
+) -> Result<impl Iterator<Item = Result<Vec<u8>, PartError>> + use<>, PartError> {
     let size = u64::from(message.compute_size());
     if size > MAX_WHOLE_BYTES as u64 {
         return Err(PartError::TooLarge { bytes: size });
