@@ -13,6 +13,7 @@ use mesh_core::spec::Role;
 use mesh_dataplane::Dataplane;
 use mesh_identity::{JoinToken, RootCertificate};
 use mesh_raft::Raft;
+use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use self::founding::Founding;
@@ -23,9 +24,11 @@ use crate::config::Config;
 use crate::describe::describe;
 use crate::error::DaemonError;
 use crate::joining::{Admission, Application};
-use crate::member::{self, ManagerStart, Member};
+use crate::member::{self, Member};
+use crate::office::{self, FIRST_MANAGER, ManagerStart, Post, Serving};
 use crate::settling::Settling;
-use crate::state::{Membership, StateDir};
+use crate::state::StateDir;
+use crate::transport::Own;
 
 /// How long a join may take before it goes on in the background.
 const JOIN_PATIENCE: Duration = Duration::from_secs(20);
@@ -70,11 +73,8 @@ impl Daemon {
                 Status::Inactive
             }
             Some(membership) => {
-                let manager = match membership.role {
-                    Role::Manager => Some(ManagerStart::open(&state, &membership).await?),
-                    Role::Worker => None,
-                };
-                Status::Active(Arc::new(Member::start(&config, &state, membership, manager).await?))
+                let member = Member::start(&config, &state, membership, ManagerStart::Open).await?;
+                Status::Active(Arc::new(member))
             }
             None => {
                 state.clear_cluster()?;
@@ -114,7 +114,7 @@ impl Daemon {
             let made = daemon.make_cluster(request).await;
             match made {
                 Ok(member) => {
-                    let node = member.membership().node;
+                    let node = member.record().now().node;
                     daemon.set(Status::Active(Arc::clone(&member)));
                     served(&member, INIT_PATIENCE).await;
                     Ok(node)
@@ -133,14 +133,14 @@ impl Daemon {
         let addresses =
             self.addresses(&[&request.listen_addr, &request.advertise_addr, &request.data_path_addr])?;
         let founding = Founding::new(config, request, &addresses)?;
-        let listener = member::listen(addresses.listen).await?;
+        let listener = office::listen(addresses.listen).await?;
         state.clear_cluster()?;
         state.identity().save_node(&founding.identity)?;
-        state.identity().save_authority(&founding.authority)?;
-        let raft = Raft::bootstrap(member::raft_config(state)?, founding.first)
-            .await
-            .map_err(|error| DaemonError::part("raft", &error))?;
-        let manager = Some(ManagerStart { raft: raft.clone(), listener });
+        let own = Own { raft_id: FIRST_MANAGER, addr: founding.membership.manager_addr() };
+        let (raft, transport) = office::raft_config(state, own)?;
+        let raft =
+            Raft::bootstrap(raft, founding.first).await.map_err(|error| DaemonError::part("raft", &error))?;
+        let manager = ManagerStart::Found { raft: raft.clone(), transport, listener };
         state.save(&founding.membership)?;
         match Member::start(config, state, founding.membership, manager).await {
             Ok(member) => Ok(Arc::new(member)),
@@ -166,14 +166,18 @@ impl Daemon {
             return Err(DaemonError::InvalidField { field: "RemoteAddrs", value: String::new(), reason });
         }
         self.begin()?;
-        let application = Application { remotes, token, addresses, availability: request.availability };
+        // A manager is to be reached before it is let in, and the token does not say what it makes of the node.
+        let listener = office::listen(addresses.listen).await;
+        let unheard = listener.as_ref().err().map(DaemonError::to_string);
+        let application =
+            Application { remotes, token, addresses, unheard, availability: request.availability };
         let (told, outcome) = tokio::sync::oneshot::channel();
         let daemon = self.clone();
         let (go, gone) = tokio::sync::oneshot::channel();
         let attempt = tokio::spawn(async move {
             // The status must say that a join is under way before the join can end it.
             let _ = gone.await;
-            let joined = daemon.pursue(application).await;
+            let joined = daemon.pursue(application, listener).await;
             match &joined {
                 Ok(()) | Err(DaemonError::NotMember) => {}
                 Err(error) => {
@@ -193,15 +197,27 @@ impl Daemon {
         }
     }
 
-    async fn pursue(&self, application: Application) -> Result<(), DaemonError> {
+    async fn pursue(
+        &self,
+        application: Application,
+        listener: Result<TcpListener, DaemonError>,
+    ) -> Result<(), DaemonError> {
         let daemon = self.clone();
-        let Admission { membership, identity } = application
+        let admitted = application
             .pursue(move |words| {
                 if let Status::Joining { error, .. } = &mut *daemon.status() {
                     *error = words;
                 }
             })
-            .await?;
+            .await;
+        let (Admission { membership, identity }, manager) = match (admitted, listener) {
+            (Ok(admission), _) if admission.membership.role == Role::Worker => {
+                (admission, ManagerStart::None)
+            }
+            (Ok(admission), Ok(listener)) => (admission, ManagerStart::Enter { listener }),
+            (Ok(_), Err(unheard)) => return Err(unheard),
+            (Err(error), _) => return Err(error),
+        };
         if !self.admitted() {
             // It was told to leave at the very moment it was let in.
             return Err(DaemonError::NotMember);
@@ -210,11 +226,12 @@ impl Daemon {
         state.clear_cluster()?;
         state.identity().save_node(&identity)?;
         state.save(&membership)?;
-        match Member::start(config, state, membership, None).await {
+        match Member::start(config, state, membership, manager).await {
             Ok(member) => {
                 let member = Arc::new(member);
                 self.set(Status::Active(Arc::clone(&member)));
                 served(&member, JOIN_PATIENCE).await;
+                seated(&member).await;
                 Ok(())
             }
             Err(error) => {
@@ -248,7 +265,7 @@ impl Daemon {
                     *status = Status::Inactive;
                     return self.inner.state.forget();
                 }
-                Status::Active(member) if member.raft().is_some() && !force => {
+                Status::Active(member) if member.record().now().role == Role::Manager && !force => {
                     return Err(DaemonError::LastManager);
                 }
                 Status::Active(member) => {
@@ -265,11 +282,11 @@ impl Daemon {
 
     async fn forget(&self, member: Arc<Member>) -> Result<(), DaemonError> {
         let Inner { config, state, .. } = &*self.inner;
-        let leaving = Membership { leaving: true, ..member.membership() };
-        if let Err(error) = state.save(&leaving) {
+        if let Err(error) = member.record().change(|membership| membership.leaving = true).await {
             self.set(Status::Active(member));
             return Err(error);
         }
+        member.record().close().await;
         member.leave(config).await;
         let forgotten = state.forget();
         self.set(Status::Inactive);
@@ -296,12 +313,24 @@ impl Daemon {
 
     /// The replicated store, when this node is a manager; else Swarm's words on why not.
     pub fn manager(&self) -> Result<Raft, DaemonError> {
-        self.member()?.raft().cloned().ok_or(DaemonError::NotManager)
+        Ok(self.serving()?.raft)
+    }
+
+    /// What a manager serves users with; else Swarm's words on why this node does not.
+    pub fn serving(&self) -> Result<Serving, DaemonError> {
+        let member = self.member()?;
+        let post = member.office().post();
+        let post = post.borrow();
+        match &*post {
+            Post::Held(serving) => Ok(serving.clone()),
+            Post::Vacant | Post::Entering { .. } => Err(DaemonError::NotManager),
+            Post::Closed { error } => Err(DaemonError::ManagerClosed { error: error.clone() }),
+        }
     }
 
     /// What tells whether the nodes have what the store says, when this node is a manager.
     pub fn settling(&self) -> Result<Settling, DaemonError> {
-        self.member()?.settling().cloned().ok_or(DaemonError::NotManager)
+        Ok(self.serving()?.settling)
     }
 
     /// The node's dataplane (`vips()`, `flows()`, `counters()`), when it is in a cluster. It is to be let go
@@ -317,11 +346,8 @@ impl Daemon {
             Status::Joining { error, .. } => (LocalState::Pending { error: error.clone() }, None),
             Status::Active(member) => (LocalState::Active, Some(Arc::clone(member))),
         };
-        let membership = member.as_ref().map(|member| member.membership());
-        let state = match member.as_ref().map(|member| member.session().borrow().clone()) {
-            Some(SessionState::Lost { error }) => LocalState::Error { error },
-            Some(SessionState::Open) | None => state,
-        };
+        let state = member.as_deref().and_then(hindrance).map_or(state, |error| LocalState::Error { error });
+        let membership = member.as_ref().map(|member| member.record().now());
         NodeInfo {
             state,
             node: membership.as_ref().map(|membership| membership.node),
@@ -360,6 +386,24 @@ impl Daemon {
         };
         Addresses::settle(asked, config.listen_addr, &config.uplinks, &addresses::local_addresses())
     }
+}
+
+/// What keeps a member from working.
+fn hindrance(member: &Member) -> Option<String> {
+    if let Post::Closed { error } = &*member.office().post().borrow() {
+        return Some(error.clone());
+    }
+    match &*member.session().borrow() {
+        SessionState::Lost { error } => Some(error.clone()),
+        SessionState::Open => None,
+    }
+}
+
+/// Waits until a node that is to be a manager is one; the caller bounds it.
+async fn seated(member: &Member) {
+    let mut post = member.office().post();
+    // An error says that the office has ended.
+    drop(post.wait_for(|post| !matches!(post, Post::Entering { .. })).await);
 }
 
 /// Waits until a manager serves this node, but not for ever: it is a member in any case.

@@ -92,12 +92,16 @@ pub enum DaemonError {
         /// What was asked for.
         what: &'static str,
     },
-    /// A manager's token was given to `join`.
+    /// The manager's state cannot be used.
     #[error(
-        "this token makes the node a manager, and a second manager cannot be added yet: join with the worker \
-         token (`meshctl swarm join-token worker`)"
+        "this manager cannot go on with the state that it has: {error}. Either let it leave the swarm (`swarm \
+         leave --force`) and join again, or, if no other manager is left, make a new cluster of what can be read \
+         (`swarm init --force-new-cluster`)"
     )]
-    ManagerJoin,
+    ManagerClosed {
+        /// What is wrong with it.
+        error: String,
+    },
     /// The cluster cannot be made as it was asked for.
     #[error(transparent)]
     Refused(#[from] Refusal),
@@ -162,11 +166,11 @@ impl DaemonError {
             | Self::NotMember
             | Self::LastManager
             | Self::JoinTimeout
+            | Self::ManagerClosed { .. }
             | Self::Busy => ErrorKind::Unavailable,
             Self::InvalidField { .. }
             | Self::NoAddress
             | Self::ManyAddresses { .. }
-            | Self::ManagerJoin
             | Self::NotAvailable { .. }
             | Self::Refused(_)
             | Self::Identity(_)

@@ -33,6 +33,8 @@ pub struct Application {
     pub token: JoinToken,
     /// This node's addresses.
     pub addresses: Addresses,
+    /// Why it does not listen for other nodes yet, as one that is to be a manager must.
+    pub unheard: Option<String>,
     /// Whether it takes tasks.
     pub availability: Availability,
 }
@@ -88,7 +90,7 @@ impl Application {
             Ok(Err(status)) if passing(status.code()) => {
                 Err(Attempt::Later(format!("{remote}: {}", status.message())))
             }
-            Ok(Err(status)) => Err(refused(remote, status.message())),
+            Ok(Err(status)) => Err(refused(remote, &self.explained(&status))),
             Err(_) => Err(Attempt::Later(format!("{remote} does not answer"))),
         }
     }
@@ -101,12 +103,29 @@ impl Application {
             description: Some(envelope::seal("the node's description", &describe()).map_err(sealed)?),
             advertise_addr: self.addresses.advertise.to_string(),
             data_path_addr: self.addresses.data_path.to_string(),
-            manager_addr: SocketAddr::new(self.addresses.advertise, self.addresses.advertise_port)
-                .to_string(),
+            manager_addr: if self.unheard.is_none() {
+                self.manager_addr().to_string()
+            } else {
+                String::new()
+            },
             availability: Some(
                 envelope::seal("the node's availability", &self.availability).map_err(sealed)?,
             ),
         })
+    }
+
+    /// A manager cannot know why this node does not listen.
+    fn explained(&self, status: &tonic::Status) -> String {
+        match &self.unheard {
+            Some(unheard) if status.code() == Code::FailedPrecondition => {
+                format!("{}: {unheard}", status.message())
+            }
+            _ => status.message().to_owned(),
+        }
+    }
+
+    fn manager_addr(&self) -> SocketAddr {
+        SocketAddr::new(self.addresses.advertise, self.addresses.advertise_port)
     }
 
     /// Checks what the manager gave: the root must be the token's, the certificate must fit the key.

@@ -2,7 +2,7 @@
 //! what touches sockets, files, clocks and processes lives here.
 //!
 //! In the order in which a node comes up: [`args`] → [`config`] → [`start`] → [`daemon`] (life cycle) →
-//! [`member`] (all that runs while the node is in a cluster) → [`manager`] (raft, [`leader`], endpoint in
+//! [`member`] (all that runs while the node is in a cluster) → [`office`] (its part as a manager) → [`manager`] (raft, [`leader`], endpoint in
 //! [`rpc`]) and [`agent`] (session, tasks, views). [`api`] serves users.
 
 pub mod addresses;
@@ -20,6 +20,8 @@ pub mod joining;
 pub mod leader;
 pub mod manager;
 pub mod member;
+pub mod office;
+pub mod record;
 pub mod rpc;
 pub mod settling;
 pub mod start;

@@ -5,9 +5,8 @@ use std::time::Duration;
 
 use mesh_core::id::ClusterId;
 use mesh_core::leader::Settled;
-use mesh_identity::Authority;
-use mesh_identity::tls::NodeIdentity;
-use mesh_raft::Raft;
+use mesh_identity::LiveTls;
+use mesh_raft::{Raft, Role};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -18,11 +17,15 @@ use crate::error::DaemonError;
 use crate::leader;
 use crate::rpc::dispatcher::DispatcherService;
 use crate::rpc::join::JoinService;
+use crate::rpc::managers::ManagersService;
 use crate::rpc::proto::dispatcher_server::DispatcherServer;
 use crate::rpc::proto::join_server::JoinServer;
+use crate::rpc::proto::managers_server::ManagersServer;
+use crate::rpc::raft::RaftService;
 use crate::rpc::{JOIN_MESSAGE_MAX, MESSAGE_MAX, listener};
 use crate::settling::Settling;
 use crate::stop::raised;
+use crate::transport::{Carrying, Own, PeerTransport};
 
 /// How long sessions may take to end when the manager stops.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -34,16 +37,19 @@ pub struct Manager {
     stop: watch::Sender<bool>,
     leader: JoinHandle<()>,
     endpoint: JoinHandle<()>,
+    carrying: Carrying,
 }
 
 /// What a manager is made of.
 pub struct Parts {
     /// The store.
     pub raft: Raft,
-    /// What signs certificates.
-    pub authority: Authority,
-    /// The node's certificate.
-    pub identity: NodeIdentity,
+    /// What carries raft's messages.
+    pub transport: PeerTransport,
+    /// This manager, as its peers are told.
+    pub own: Own,
+    /// What the node shows and trusts.
+    pub tls: LiveTls,
     /// Where other nodes connect.
     pub listener: TcpListener,
     /// The cluster.
@@ -53,7 +59,7 @@ pub struct Parts {
 impl Manager {
     /// Starts to lead (when raft says so) and to serve.
     pub fn start(parts: Parts) -> Result<Self, DaemonError> {
-        let Parts { raft, authority, identity, listener, cluster } = parts;
+        let Parts { raft, transport, own, tls, listener, cluster } = parts;
         let (stop, stopping) = watch::channel(false);
         let (inbox, leader) = watch::channel(None);
         let (nodes, nodes_seen) = watch::channel(Settled::default());
@@ -61,19 +67,26 @@ impl Manager {
         let dispatcher = DispatcherServer::new(DispatcherService { cluster, leader })
             .max_decoding_message_size(MESSAGE_MAX)
             .max_encoding_message_size(MESSAGE_MAX);
-        let join = JoinServer::new(JoinService { raft: raft.clone(), authority: Arc::new(authority) })
-            .max_decoding_message_size(JOIN_MESSAGE_MAX);
-        let incoming = ReceiverStream::new(listener::incoming(listener, identity.server_config()?));
+        let join =
+            JoinServer::new(JoinService { raft: raft.clone() }).max_decoding_message_size(JOIN_MESSAGE_MAX);
+        let managers = ManagersServer::new(ManagersService::new(raft.clone(), cluster, tls.clone()));
+        let messages = RaftService::new(own.raft_id, cluster, raft.clone(), transport.clone()).into_server();
+        let carrying = transport.start(raft.clone(), own, Arc::new(tls.client_config()?));
+        let incoming = ReceiverStream::new(listener::incoming(listener, tls.server_config()?));
         let mut server_stop = stopping.clone();
         let endpoint = tokio::spawn(async move {
             let stopped = async move { raised(&mut server_stop).await };
-            let router = Server::builder().add_service(dispatcher).add_service(join);
+            let router = Server::builder()
+                .add_service(dispatcher)
+                .add_service(join)
+                .add_service(managers)
+                .add_service(messages);
             if let Err(error) = router.serve_with_incoming_shutdown(incoming, stopped).await {
                 tracing::error!(%error, "the endpoint for other nodes has ended");
             }
         });
         let leader = tokio::spawn(leader::run(raft.clone(), inbox, nodes, stopping));
-        Ok(Self { raft, settling, stop, leader, endpoint })
+        Ok(Self { raft, settling, stop, leader, endpoint, carrying })
     }
 
     /// The replicated store.
@@ -86,8 +99,16 @@ impl Manager {
         &self.settling
     }
 
-    /// Ends the sessions, the endpoint and raft; what is on disk is complete on return.
+    /// Hands leadership over while this manager can still be reached, then ends the sessions, the endpoint and
+    /// raft; what is on disk is complete on return.
     pub async fn stop(self) {
+        if self.raft.role().borrow().role == Role::Leader {
+            match tokio::time::timeout(PATIENCE, self.raft.transfer(None)).await {
+                Ok(Ok(heir)) => tracing::info!(heir, "leadership was handed over"),
+                Ok(Err(error)) => tracing::info!(%error, "leadership was not handed over"),
+                Err(_) => tracing::warn!("nobody took leadership over in time"),
+            }
+        }
         self.stop.send_replace(true);
         for mut part in [self.leader, self.endpoint] {
             if tokio::time::timeout(PATIENCE, &mut part).await.is_err() {
@@ -95,5 +116,6 @@ impl Manager {
             }
         }
         self.raft.shutdown().await;
+        drop(self.carrying);
     }
 }

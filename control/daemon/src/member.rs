@@ -5,13 +5,10 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::future::join_all;
-use mesh_core::id::Entropy;
-use mesh_core::spec::Role;
+use mesh_core::assignment::Standing;
 use mesh_dataplane::Dataplane;
-use mesh_identity::tls::NodeIdentity;
-use mesh_raft::{Raft, RaftConfig};
+use mesh_identity::LiveTls;
 use mesh_runtime::native::{NativeConfig, NativeRuntime};
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -20,41 +17,45 @@ use crate::agent::facts::NodeFacts;
 use crate::agent::network::{Network, dns_socket, end_dns, forget_dns};
 use crate::agent::saved::SavedFile;
 use crate::agent::session::{self, Farewell, SessionSettings, SessionState};
-use crate::agent::ways::{AgentHandle, ways};
+use crate::agent::ways::{AgentHandle, Inbox, ways};
 use crate::agent::worker;
 use crate::config::Config;
-use crate::entropy::SystemEntropy;
 use crate::error::DaemonError;
-use crate::manager::{Manager, Parts};
-use crate::settling::Settling;
+use crate::office::{ManagerStart, Office, Place};
+use crate::record::Record;
 use crate::state::{Membership, StateDir};
+use crate::stop::Stop;
 use crate::{describe, upstreams};
-
-/// Raft's number of the first manager.
-pub const FIRST_MANAGER: u64 = 1;
 
 /// How long a leaving node tries to be the only one that holds its dataplane.
 const RELEASE: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// A node that is in a cluster.
 pub struct Member {
-    membership: Mutex<Membership>,
+    record: Record,
+    office: Office,
     dataplane: Arc<Dataplane>,
     network: Network,
     agent: AgentHandle,
     session: watch::Receiver<SessionState>,
-    managers: watch::Receiver<Vec<SocketAddr>>,
-    raft: Option<Raft>,
-    settling: Option<Settling>,
     running: Mutex<Option<Running>>,
 }
 
 /// What ends with the member.
 struct Running {
-    manager: Option<Manager>,
     session: JoinHandle<()>,
     end_session: watch::Sender<Option<Farewell>>,
     stop_agent: watch::Sender<bool>,
+}
+
+impl Running {
+    async fn end(self, farewell: Farewell) {
+        self.end_session.send_replace(Some(farewell));
+        if let Err(error) = self.session.await {
+            tracing::error!(%error, "the session did not end well");
+        }
+        self.stop_agent.send_replace(true);
+    }
 }
 
 /// Where the runtime keeps things.
@@ -67,41 +68,9 @@ pub fn runtime_config(config: &Config) -> NativeConfig {
     }
 }
 
-/// How raft is opened or made.
-pub fn raft_config(state: &StateDir) -> Result<RaftConfig, DaemonError> {
-    let dir = state.raft();
-    mesh_identity::files::create_private_dir(&dir)
-        .map_err(|source| DaemonError::File { path: dir.clone(), source })?;
-    let seed = SystemEntropy.below(u64::MAX);
-    Ok(RaftConfig::new(dir.join("state.redb"), FIRST_MANAGER, seed))
-}
-
 /// How the dataplane is opened.
 pub fn dataplane_config(config: &Config) -> mesh_dataplane::Config {
     mesh_dataplane::Config { run_dir: config.run_dir.clone(), ..mesh_dataplane::Config::default() }
-}
-
-/// What only a manager has.
-pub struct ManagerStart {
-    /// Its store.
-    pub raft: Raft,
-    /// Its endpoint's socket.
-    pub listener: TcpListener,
-}
-
-impl ManagerStart {
-    /// Takes up the manager that this node was.
-    pub async fn open(state: &StateDir, membership: &Membership) -> Result<Self, DaemonError> {
-        let listener = listen(membership.listen_addr).await?;
-        let raft =
-            Raft::open(raft_config(state)?).await.map_err(|error| DaemonError::part("raft", &error))?;
-        Ok(Self { raft, listener })
-    }
-}
-
-/// Opens the socket for other nodes.
-pub async fn listen(addr: SocketAddr) -> Result<TcpListener, DaemonError> {
-    TcpListener::bind(addr).await.map_err(|source| DaemonError::Listen { addr: addr.to_string(), source })
 }
 
 impl Member {
@@ -110,58 +79,48 @@ impl Member {
         config: &Config,
         state: &StateDir,
         membership: Membership,
-        manager: Option<ManagerStart>,
+        manager: ManagerStart,
     ) -> Result<Self, DaemonError> {
-        let identity = state.identity().load_node()?;
+        let tls = own_tls(state)?;
+        let record = Record::new(state.clone(), membership.clone());
+        let (managers, known) = watch::channel(membership.managers.clone());
         // Managers and session first: a restarted node is missed after three heartbeats, and all that follows
         // takes its time.
-        let raft = manager.as_ref().map(|manager| manager.raft.clone());
-        let manager = manager.map(|start| start_manager(start, state, &membership, &identity)).transpose()?;
-        let settling = manager.as_ref().map(|manager| manager.settling().clone());
+        let place =
+            Place { state: state.clone(), record: record.clone(), tls: tls.clone(), managers: known.clone() };
+        let office = Office::open(place, manager).await?;
         let (agent, inbox) = ways();
-        let (managers, session_state, session, end_session) = hold_session(&membership, &identity, &agent)?;
-        tokio::spawn(remember_managers(state.clone(), membership.clone(), managers.clone()));
-        let dataplane = Dataplane::open(dataplane_config(config))
-            .await
-            .map_err(|error| DaemonError::part("dataplane", &error))?;
-        let dataplane = Arc::new(dataplane);
-        let network = Network::new(Arc::clone(&dataplane), &config.run_dir);
-        let runtime = NativeRuntime::open(runtime_config(config))
-            .await
-            .map_err(|error| DaemonError::part("runtime", &error))?;
-        let facts = node_facts(config, &membership).await;
-        let file = SavedFile::new(state.view());
+        let (session_state, session, end_session) = hold_session(&membership, &tls, managers, &agent)?;
+        tokio::spawn(remember_managers(record.clone(), known));
+        tokio::spawn(follow(record.clone(), agent.standing.clone()));
         let (stop_agent, agent_stops) = watch::channel(false);
-        worker::start(facts, runtime, network.clone(), file, inbox, agent_stops).await?;
-        let running = Running { manager, session, end_session, stop_agent };
-        Ok(Self {
-            membership: Mutex::new(membership),
-            dataplane,
-            network,
-            agent,
-            session: session_state,
-            managers,
-            raft,
-            settling,
-            running: Mutex::new(Some(running)),
-        })
+        let running = Running { session, end_session, stop_agent };
+        match start_agent(config, state, &membership, inbox, agent_stops).await {
+            Ok((dataplane, network)) => Ok(Self {
+                record,
+                office,
+                dataplane,
+                network,
+                agent,
+                session: session_state,
+                running: Mutex::new(Some(running)),
+            }),
+            Err(error) => {
+                running.end(Farewell::Restart).await;
+                office.end().await;
+                Err(error)
+            }
+        }
     }
 
     /// This node's membership.
-    pub fn membership(&self) -> Membership {
-        let mut membership = self.membership.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        membership.managers.clone_from(&self.managers.borrow());
-        membership
+    pub fn record(&self) -> &Record {
+        &self.record
     }
 
-    /// The replicated store, on a manager.
-    pub fn raft(&self) -> Option<&Raft> {
-        self.raft.as_ref()
-    }
-
-    /// What tells whether the nodes have what the store says, on a manager.
-    pub fn settling(&self) -> Option<&Settling> {
-        self.settling.as_ref()
+    /// This node's part as a manager.
+    pub fn office(&self) -> &Office {
+        &self.office
     }
 
     /// The node's dataplane.
@@ -188,14 +147,8 @@ impl Member {
         let running = self.running.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(running) = running else { return };
         // The session first: it has something to say, maybe to this very manager.
-        running.end_session.send_replace(Some(farewell));
-        if let Err(error) = running.session.await {
-            tracing::error!(%error, "the session did not end well");
-        }
-        running.stop_agent.send_replace(true);
-        if let Some(manager) = running.manager {
-            manager.stop().await;
-        }
+        running.end(farewell).await;
+        self.office.end().await;
     }
 
     /// Ends everything, and everything of the cluster on this node with it.
@@ -279,63 +232,75 @@ async fn node_facts(config: &Config, membership: &Membership) -> NodeFacts {
     }
 }
 
-fn start_manager(
-    start: ManagerStart,
+/// Takes up the node's network and its tasks.
+async fn start_agent(
+    config: &Config,
     state: &StateDir,
     membership: &Membership,
-    identity: &NodeIdentity,
-) -> Result<Manager, DaemonError> {
-    if identity.peer().role != Role::Manager {
-        return Err(DaemonError::NotManager);
-    }
-    Manager::start(Parts {
-        raft: start.raft,
-        authority: state.identity().load_authority()?,
-        identity: identity.clone(),
-        listener: start.listener,
-        cluster: membership.cluster,
-    })
+    inbox: Inbox,
+    stop: Stop,
+) -> Result<(Arc<Dataplane>, Network), DaemonError> {
+    let dataplane = Dataplane::open(dataplane_config(config))
+        .await
+        .map_err(|error| DaemonError::part("dataplane", &error))?;
+    let dataplane = Arc::new(dataplane);
+    let network = Network::new(Arc::clone(&dataplane), &config.run_dir);
+    let runtime = NativeRuntime::open(runtime_config(config))
+        .await
+        .map_err(|error| DaemonError::part("runtime", &error))?;
+    let facts = node_facts(config, membership).await;
+    let file = SavedFile::new(state.view());
+    worker::start(facts, runtime, network.clone(), file, inbox, stop).await?;
+    Ok((dataplane, network))
 }
 
-type HeldSession = (
-    watch::Receiver<Vec<SocketAddr>>,
-    watch::Receiver<SessionState>,
-    JoinHandle<()>,
-    watch::Sender<Option<Farewell>>,
-);
+/// What this node shows and trusts, from its files.
+fn own_tls(state: &StateDir) -> Result<LiveTls, DaemonError> {
+    let files = state.identity();
+    Ok(LiveTls::new(&files.load_node()?, files.load_trust()?)?)
+}
+
+type HeldSession = (watch::Receiver<SessionState>, JoinHandle<()>, watch::Sender<Option<Farewell>>);
 
 fn hold_session(
     membership: &Membership,
-    identity: &NodeIdentity,
+    tls: &LiveTls,
+    managers: watch::Sender<Vec<SocketAddr>>,
     agent: &AgentHandle,
 ) -> Result<HeldSession, DaemonError> {
     let settings = SessionSettings {
-        tls: Arc::new(identity.client_config()?),
+        tls: Arc::new(tls.client_config()?),
         advertise_addr: membership.advertise_addr,
         data_path_addr: membership.data_path_addr,
         outbox: agent.outbox.clone(),
         events: agent.events.clone(),
     };
-    let (managers, known) = watch::channel(membership.managers.clone());
     let (state, state_of) = watch::channel(SessionState::Lost { error: "no session yet".to_owned() });
     let (end, ends) = watch::channel(None);
     let session = tokio::spawn(session::keep(settings, managers, state, ends));
-    Ok((known, state_of, session, end))
+    Ok((state_of, session, end))
 }
 
 /// Writes down the managers whenever they change.
-async fn remember_managers(
-    state: StateDir,
-    membership: Membership,
-    mut managers: watch::Receiver<Vec<SocketAddr>>,
-) {
+async fn remember_managers(record: Record, mut managers: watch::Receiver<Vec<SocketAddr>>) {
     while managers.changed().await.is_ok() {
-        let membership = Membership { managers: managers.borrow_and_update().clone(), ..membership.clone() };
-        let state = state.clone();
-        match tokio::task::spawn_blocking(move || state.save(&membership)).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::error!(%error, "the managers' addresses were not saved"),
-            Err(error) => tracing::error!(%error, "the managers' addresses were not saved"),
+        let known = managers.borrow_and_update().clone();
+        if let Err(error) = record.change(|membership| membership.managers = known).await {
+            tracing::error!(%error, "the managers' addresses were not saved");
+        }
+    }
+}
+
+/// Goes for the role that the managers want of this node.
+async fn follow(record: Record, mut standing: watch::Receiver<Option<Standing>>) {
+    while let Ok(wanted) = standing.wait_for(Option::is_some).await.map(|told| told.clone()) {
+        if let Some(wanted) = wanted
+            && let Err(error) = record.change(|membership| membership.role = wanted.role).await
+        {
+            tracing::error!(%error, "the node's role was not saved");
+        }
+        if standing.changed().await.is_err() {
+            return;
         }
     }
 }

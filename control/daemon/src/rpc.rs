@@ -6,6 +6,7 @@ pub mod dispatcher;
 pub mod envelope;
 pub mod join;
 pub mod listener;
+pub mod managers;
 pub mod raft;
 
 /// The generated messages, clients and servers.

@@ -110,6 +110,11 @@ impl StateDir {
         self.cluster().join("raft")
     }
 
+    /// The file of it.
+    pub fn raft_file(&self) -> PathBuf {
+        self.raft().join("state.redb")
+    }
+
     /// What the agent was last told.
     pub fn view(&self) -> PathBuf {
         self.cluster().join("view")

@@ -19,13 +19,11 @@ use crate::config::Config;
 use crate::describe::describe;
 use crate::entropy::SystemEntropy;
 use crate::error::DaemonError;
-use crate::member;
+use crate::office::FIRST_MANAGER;
 use crate::state::Membership;
 
 /// Everything a new cluster begins with.
 pub struct Founding {
-    /// What signs certificates.
-    pub authority: Authority,
     /// The first manager's certificate and key.
     pub identity: NodeIdentity,
     /// Its membership.
@@ -44,7 +42,7 @@ impl Founding {
             node,
             cluster,
             role: Role::Manager,
-            raft_id: Some(member::FIRST_MANAGER),
+            raft_id: Some(FIRST_MANAGER),
             listen_addr: addresses.listen,
             advertise_addr: addresses.advertise,
             advertise_port: Some(addresses.advertise_port),
@@ -53,7 +51,7 @@ impl Founding {
             leaving: false,
         };
         let first = first_transaction(config, request, &membership, &authority)?;
-        Ok(Self { identity: own_identity(&authority, &membership)?, authority, membership, first })
+        Ok(Self { identity: own_identity(&authority, &membership)?, membership, first })
     }
 }
 
@@ -84,7 +82,7 @@ fn first_transaction(
         description: describe(),
         addr: membership.advertise_addr,
         data_path_addr: membership.data_path_addr,
-        manager: addr.map(|addr| ManagerStatus { raft_id: member::FIRST_MANAGER, addr }),
+        manager: addr.map(|addr| ManagerStatus { raft_id: FIRST_MANAGER, addr }),
         issuer: authority.root().digest().0,
     };
     let cluster = InitCluster {

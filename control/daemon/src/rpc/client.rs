@@ -62,7 +62,8 @@ pub async fn connect_with(
         .await
 }
 
-async fn dial(
+/// One TLS connection to the manager at `addr`.
+pub(super) async fn dial(
     addr: &str,
     tls: Arc<ClientConfig>,
     unacknowledged: Duration,

@@ -1,18 +1,20 @@
 //! Letting machines in: a token in, a certificate out.
 
-use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use mesh_core::command::{JoinNode, Refusal, join_node};
 use mesh_core::id::NodeId;
 use mesh_core::object::{Cluster, NodeDescription};
 use mesh_core::spec::{Availability, NodeSpec, Role};
-use mesh_identity::{Authority, NODE_CERTIFICATE_LIFE, TokenSecret};
+use mesh_identity::{Authority, IdentityError, TokenSecret, TrustBundle};
 use mesh_raft::{ProposeError, Raft};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
 use tonic::{Request, Response, Status};
 
 use super::dispatcher::address;
 use super::envelope;
+use super::managers::unreachable;
 use super::proto::join_server::Join;
 use super::proto::{JoinRequest, JoinResponse};
 use crate::clock::now;
@@ -22,12 +24,13 @@ use crate::leader::managers;
 /// How often a join is made anew when the store has moved on.
 const TRIES: usize = 10;
 
+/// How long a node that is to be a manager may take to accept a connection.
+const ANSWER: Duration = Duration::from_secs(3);
+
 /// Serves joins.
 pub struct JoinService {
     /// The store.
     pub raft: Raft,
-    /// What signs certificates.
-    pub authority: Arc<Authority>,
 }
 
 #[tonic::async_trait]
@@ -38,15 +41,14 @@ impl Join for JoinService {
         let cluster =
             store.cluster().ok_or_else(|| Status::unavailable("this manager has no cluster yet"))?;
         let role = role_of(cluster, &request.secret)?;
+        if role == Role::Manager {
+            check_reach(&request.manager_addr).await?;
+        }
         let id = NodeId::new(&mut SystemEntropy);
-        let certificate = self
-            .authority
-            .issue(
-                &request.certificate_request,
-                (id, role, cluster.id),
-                SystemTime::now(),
-                NODE_CERTIFICATE_LIFE,
-            )
+        let subject = (id, role, cluster.id);
+        let authority = authority(cluster).map_err(|error| Status::internal(error.to_string()))?;
+        let certificate = authority
+            .issue(&request.certificate_request, subject, SystemTime::now(), cluster.spec.certificate_life)
             .map_err(|error| Status::invalid_argument(error.to_string()))?;
         self.add(&joining(id, role, cluster, &request)?).await?;
         tracing::info!(node = %id, addr = request.advertise_addr, "a node joins");
@@ -96,6 +98,27 @@ fn joining(id: NodeId, role: Role, cluster: &Cluster, request: &JoinRequest) -> 
     })
 }
 
+/// What signs certificates now.
+fn authority(cluster: &Cluster) -> Result<Authority, IdentityError> {
+    let trust = TrustBundle::from_pem(&cluster.trust)?;
+    let signs = trust.roots().find(|root| root.digest().0 == cluster.signer);
+    let root = signs.ok_or(IdentityError::KeyMismatch)?;
+    Authority::load(root.clone(), cluster.signing_key.expose())
+}
+
+/// A manager that the others cannot reach is not let in.
+async fn check_reach(addr: &str) -> Result<(), Status> {
+    let refused = |reason: &str| Status::failed_precondition(unreachable(addr, reason));
+    if addr.is_empty() {
+        return Err(Status::failed_precondition("manager could not be added: it does not listen for others"));
+    }
+    match timeout(ANSWER, TcpStream::connect(addr)).await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(error)) => Err(refused(&error.to_string())),
+        Err(_) => Err(refused(&format!("no answer within {} s", ANSWER.as_secs()))),
+    }
+}
+
 /// The role that a token's secret gives. Both are compared whatever the first comparison says.
 fn role_of(cluster: &Cluster, secret: &str) -> Result<Role, Status> {
     let given: TokenSecret = secret
@@ -104,10 +127,7 @@ fn role_of(cluster: &Cluster, secret: &str) -> Result<Role, Status> {
     let is = |kept: &str| kept.parse::<TokenSecret>().is_ok_and(|kept| kept.matches(&given));
     match (is(cluster.worker_token.expose()), is(cluster.manager_token.expose())) {
         (true, _) => Ok(Role::Worker),
-        (_, true) => Err(Status::failed_precondition(
-            "this token makes the node a manager, and a second manager cannot be added yet: join with the \
-             worker token",
-        )),
+        (_, true) => Ok(Role::Manager),
         _ => Err(Status::permission_denied("A valid join token is necessary to join this cluster")),
     }
 }

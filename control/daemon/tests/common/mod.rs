@@ -16,7 +16,9 @@ use mesh_core::spec::{
 };
 use mesh_core::store::{Store, Transaction};
 use mesh_identity::tls::NodeIdentity;
-use mesh_identity::{Authority, CertificateRequest, JoinToken, NODE_CERTIFICATE_LIFE, TokenSecret};
+use mesh_identity::{
+    Authority, CertificateRequest, JoinToken, LiveTls, NODE_CERTIFICATE_LIFE, TokenSecret, TrustBundle,
+};
 use mesh_raft::{Raft, RaftConfig};
 use meshd::addresses::Addresses;
 use meshd::agent::facts::NodeFacts;
@@ -29,6 +31,7 @@ use meshd::entropy::SystemEntropy;
 use meshd::joining::{Admission, Application};
 use meshd::manager::{Manager, Parts};
 use meshd::settling::Settlement;
+use meshd::transport::{Own, PeerTransport};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -44,7 +47,6 @@ pub struct Cluster {
     dir: TempDir,
     addr: SocketAddr,
     identity: NodeIdentity,
-    authority_key: String,
     manager: Option<Manager>,
 }
 
@@ -59,10 +61,9 @@ impl Cluster {
         let identity = issue(&authority, node, cluster);
         let first = first(&authority, cluster, node, addr);
         let raft = Raft::bootstrap(raft_config(&dir), first).await.unwrap();
-        let authority_key = authority.key_pem();
-        let parts = Parts { raft, authority, identity: identity.clone(), listener, cluster };
-        let manager = Some(Manager::start(parts).unwrap());
-        Self { dir, addr, identity, authority_key, manager }
+        let mut made = Self { dir, addr, identity, manager: None };
+        made.serve(raft, listener);
+        made
     }
 
     pub async fn stop_manager(&mut self) {
@@ -71,12 +72,25 @@ impl Cluster {
 
     pub async fn start_manager(&mut self) {
         let raft = Raft::open(raft_config(&self.dir)).await.unwrap();
-        let root = self.identity.root().clone();
-        let authority = Authority::load(root, &self.authority_key).unwrap();
         let listener = TcpListener::bind(self.addr).await.unwrap();
+        self.serve(raft, listener);
+    }
+
+    fn serve(&mut self, raft: Raft, listener: TcpListener) {
+        let trust = TrustBundle::of(self.identity.root().clone());
+        let tls = LiveTls::new(&self.identity, trust).unwrap();
         let cluster = self.identity.peer().cluster;
-        let parts = Parts { raft, authority, identity: self.identity.clone(), listener, cluster };
-        self.manager = Some(Manager::start(parts).unwrap());
+        self.manager = Some(
+            Manager::start(Parts {
+                raft,
+                transport: PeerTransport::default(),
+                own: Own { raft_id: 1, addr: self.addr },
+                tls,
+                listener,
+                cluster,
+            })
+            .unwrap(),
+        );
     }
 
     pub fn addr(&self) -> SocketAddr {
@@ -109,6 +123,7 @@ impl Cluster {
                 advertise_port: 2377,
                 data_path: addr.into(),
             },
+            unheard: Some("nothing listens here".into()),
             availability: Availability::Active,
         }
     }

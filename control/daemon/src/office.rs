@@ -1,0 +1,148 @@
+//! The node's part as a manager: taken up when the cluster wants it of the node, held, and laid down again,
+//! while everything else of the node goes on.
+//!
+//! What is under way is in the node's [`Record`]: the role that it goes for, and its number in raft from before
+//! raft's state is made until after it is gone. So each step may be repeated, and a restarted daemon goes on
+//! where the last one was.
+
+mod calls;
+mod keeper;
+mod start;
+
+use std::net::SocketAddr;
+use std::sync::{Mutex, PoisonError};
+
+use mesh_identity::LiveTls;
+use mesh_raft::Raft;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use self::keeper::Keeper;
+use crate::error::DaemonError;
+use crate::manager::Manager;
+use crate::record::Record;
+use crate::settling::Settling;
+use crate::state::StateDir;
+use crate::transport::PeerTransport;
+
+pub use self::start::{FIRST_MANAGER, listen, raft_config};
+
+/// How a node stands as a manager.
+#[derive(Clone)]
+pub enum Post {
+    /// It is none.
+    Vacant,
+    /// It is to become one.
+    Entering {
+        /// What went wrong at the last try, empty when nothing did.
+        error: String,
+    },
+    /// It is one.
+    Held(Serving),
+    /// It is one and cannot go on with the state that it has.
+    Closed {
+        /// Why, and the way out.
+        error: String,
+    },
+}
+
+/// What a manager serves users with.
+#[derive(Clone)]
+pub struct Serving {
+    /// The replicated store.
+    pub raft: Raft,
+    /// What tells whether the nodes have what the store says.
+    pub settling: Settling,
+}
+
+/// What a node begins with as a manager.
+pub enum ManagerStart {
+    /// Nothing.
+    None,
+    /// A cluster that was made here.
+    Found {
+        /// Its store.
+        raft: Raft,
+        /// What will carry raft's messages.
+        transport: PeerTransport,
+        /// The endpoint's socket.
+        listener: TcpListener,
+    },
+    /// The state that an earlier daemon left.
+    Open,
+    /// Nothing yet: it was let in to become one.
+    Enter {
+        /// The endpoint's socket.
+        listener: TcpListener,
+    },
+}
+
+/// What the office needs of the node.
+pub struct Place {
+    /// The node's files.
+    pub state: StateDir,
+    /// Its membership.
+    pub record: Record,
+    /// What it shows and trusts.
+    pub tls: LiveTls,
+    /// Managers that it knows.
+    pub managers: watch::Receiver<Vec<SocketAddr>>,
+}
+
+/// The running part.
+pub struct Office {
+    post: watch::Receiver<Post>,
+    stop: watch::Sender<bool>,
+    keeper: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Office {
+    /// Takes up what `start` says; the rest comes by itself. A manager's state that cannot be used is no error
+    /// here: it is told by [`Post::Closed`].
+    pub async fn open(place: Place, start: ManagerStart) -> Result<Self, DaemonError> {
+        let (stop, stopping) = watch::channel(false);
+        let (post, posts) = watch::channel(Post::Vacant);
+        let mut keeper = Keeper::new(place, post);
+        keeper.begin(start).await?;
+        let keeper = Mutex::new(Some(tokio::spawn(keeper.run(stopping))));
+        Ok(Self { post: posts, stop, keeper })
+    }
+
+    /// How the node stands as a manager.
+    pub fn post(&self) -> watch::Receiver<Post> {
+        self.post.clone()
+    }
+
+    /// What a manager serves users with; `None` unless it is one.
+    pub fn serving(&self) -> Option<Serving> {
+        match &*self.post.borrow() {
+            Post::Held(serving) => Some(serving.clone()),
+            Post::Vacant | Post::Entering { .. } | Post::Closed { .. } => None,
+        }
+    }
+
+    /// Ends the manager, if there is one: another leads by then, if any can. What is on disk is complete on
+    /// return.
+    pub async fn end(&self) {
+        self.stop.send_replace(true);
+        let keeper = self.keeper.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(keeper) = keeper
+            && let Err(error) = keeper.await
+        {
+            tracing::error!(%error, "the manager did not end well");
+        }
+    }
+}
+
+impl Drop for Office {
+    fn drop(&mut self) {
+        self.stop.send_replace(true);
+    }
+}
+
+impl From<&Manager> for Serving {
+    fn from(manager: &Manager) -> Self {
+        Self { raft: manager.raft().clone(), settling: manager.settling().clone() }
+    }
+}

@@ -1,0 +1,125 @@
+//! What a node that is to become a manager, or to stop being one, asks of the other managers.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mesh_identity::LiveTls;
+use tokio::sync::watch;
+use tokio::time::timeout;
+use tonic::transport::Channel;
+use tonic::{Code, Status};
+
+use crate::error::chain;
+use crate::rpc::client;
+use crate::rpc::proto::managers_client::ManagersClient;
+use crate::rpc::proto::{DepartRequest, EnterRequest, MembersRequest};
+
+/// How long a manager may take to say who belongs to the group.
+const ANSWER: Duration = Duration::from_secs(5);
+
+/// How long it may take until this node votes: all that the others know has to be sent first.
+const ENTRY: Duration = Duration::from_secs(60);
+
+/// How long a departure may take.
+const DEPARTURE: Duration = Duration::from_secs(10);
+
+/// Why a call came to nothing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum CallError {
+    /// This number was a member's before, and is nobody's again.
+    #[error("the number that this manager drew was used before")]
+    Used,
+    /// The same may succeed later.
+    #[error("{message}")]
+    Failed {
+        /// Words of the manager that was asked last.
+        message: String,
+    },
+}
+
+/// Those who belong to the group, as far as raft has to know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Group {
+    /// Numbers of those who vote.
+    pub voters: Vec<u64>,
+    /// Where all are reached.
+    pub addrs: BTreeMap<u64, SocketAddr>,
+}
+
+/// The way to the other managers.
+#[derive(Clone)]
+pub(super) struct Calls {
+    /// Where managers answer.
+    pub managers: watch::Receiver<Vec<SocketAddr>>,
+    /// This node's own address as a manager; it is not asked.
+    pub own: SocketAddr,
+    /// What it shows and trusts.
+    pub tls: LiveTls,
+}
+
+impl Calls {
+    /// Asks who belongs to the group.
+    pub async fn members(&self) -> Result<Group, CallError> {
+        let members = self
+            .ask(ANSWER, |mut client| async move { client.members(MembersRequest {}).await })
+            .await?
+            .members;
+        let voters = members.iter().filter(|member| member.votes).map(|member| member.raft_id).collect();
+        let addr = |text: &str| text.parse().ok();
+        let addrs = members.iter().filter_map(|member| Some((member.raft_id, addr(&member.addr)?))).collect();
+        Ok(Group { voters, addrs })
+    }
+
+    /// Asks to be a member that votes; returns when this node is one.
+    pub async fn enter(&self, raft_id: u64) -> Result<(), CallError> {
+        let request = EnterRequest { raft_id, addr: self.own.to_string() };
+        let enter = |mut client: ManagersClient<Channel>| {
+            let request = request.clone();
+            async move { client.enter(request).await }
+        };
+        self.ask(ENTRY, enter).await.map(drop)
+    }
+
+    /// Says that this node is a member no more.
+    pub async fn depart(&self, force: bool) -> Result<(), CallError> {
+        let depart =
+            |mut client: ManagersClient<Channel>| async move { client.depart(DepartRequest { force }).await };
+        self.ask(DEPARTURE, depart).await.map(drop)
+    }
+
+    /// Asks one manager after the other until one answers.
+    async fn ask<T, F>(
+        &self,
+        patience: Duration,
+        call: impl Fn(ManagersClient<Channel>) -> F,
+    ) -> Result<T, CallError>
+    where
+        F: Future<Output = Result<tonic::Response<T>, Status>>,
+    {
+        let tls = self.tls.client_config().map_err(|error| failed(error.to_string()))?;
+        let tls = Arc::new(tls);
+        let managers = self.managers.borrow().clone();
+        let mut last = failed("no other manager is known".to_owned());
+        for manager in managers.into_iter().filter(|manager| *manager != self.own) {
+            let answered = timeout(patience, async {
+                let channel = client::connect(manager.to_string(), Arc::clone(&tls))
+                    .await
+                    .map_err(|error| Status::unavailable(chain(&error)))?;
+                call(ManagersClient::new(channel)).await
+            });
+            match answered.await {
+                Ok(Ok(response)) => return Ok(response.into_inner()),
+                Ok(Err(status)) if status.code() == Code::AlreadyExists => return Err(CallError::Used),
+                Ok(Err(status)) => last = failed(format!("{manager}: {}", status.message())),
+                Err(_) => last = failed(format!("{manager} does not answer")),
+            }
+        }
+        Err(last)
+    }
+}
+
+fn failed(message: String) -> CallError {
+    CallError::Failed { message }
+}

@@ -1,0 +1,338 @@
+//! The task that keeps the office: looks at what the node goes for and what it has, and does the next step.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use mesh_core::spec::Role;
+use mesh_raft::{OpenError, Part, Raft, RaftConfig};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::calls::{CallError, Calls, Group};
+use super::start::{draw_raft_id, listen, raft_config};
+use super::{ManagerStart, Place, Post, Serving};
+use crate::error::DaemonError;
+use crate::manager::{Manager, Parts};
+use crate::state::Membership;
+use crate::stop::{Stop, raised};
+use crate::transport::{Own, PeerTransport};
+
+/// Waits before a step that failed is tried again: the first, and the longest.
+const BACK_OFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
+
+/// A manager that is not among those that the cluster tells of for this long asks to be let in again.
+const MISSED: Duration = Duration::from_secs(2);
+
+/// What there is of the manager.
+enum Seat {
+    /// Nothing.
+    Empty,
+    /// It runs.
+    Taken {
+        manager: Manager,
+        /// It is known to vote.
+        votes: bool,
+        /// Nobody needs it any more.
+        resigns: bool,
+    },
+    /// Its state cannot be used.
+    Closed,
+}
+
+/// What to do next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Due {
+    /// Nothing until something changes.
+    Rest,
+    /// Ask who belongs to the group, to become one of them.
+    Ask,
+    /// Ask to be one of those who vote.
+    Enter,
+    /// See to it that the others still know this manager.
+    Watch,
+    /// Wait until the others do without this manager: until then they may need its vote.
+    Outlast,
+    /// Lay the office down.
+    Resign,
+}
+
+/// How a step that waits for others ended.
+enum Outcome {
+    Group(Result<Group, CallError>),
+    Entered(Result<(), CallError>),
+    Missed,
+    Dispensable,
+}
+
+pub(super) struct Keeper {
+    place: Place,
+    post: watch::Sender<Post>,
+    seat: Seat,
+    listener: Option<TcpListener>,
+    wait: Duration,
+    not_before: Instant,
+}
+
+impl Keeper {
+    pub fn new(place: Place, post: watch::Sender<Post>) -> Self {
+        let (wait, not_before) = (BACK_OFF.0, Instant::now());
+        Self { place, post, seat: Seat::Empty, listener: None, wait, not_before }
+    }
+
+    /// Begins with what is there.
+    pub async fn begin(&mut self, start: ManagerStart) -> Result<(), DaemonError> {
+        let membership = self.place.record.now();
+        match start {
+            ManagerStart::None => {}
+            ManagerStart::Found { raft, transport, listener } => self.seat(raft, transport, listener)?,
+            ManagerStart::Enter { listener } => {
+                self.listener = Some(listener);
+                self.post.send_replace(Post::Entering { error: String::new() });
+            }
+            ManagerStart::Open => self.reopen(&membership).await?,
+        }
+        Ok(())
+    }
+
+    /// Goes on with the state of an earlier daemon.
+    async fn reopen(&mut self, membership: &Membership) -> Result<(), DaemonError> {
+        let Some(raft_id) = membership.raft_id else {
+            if membership.role == Role::Manager {
+                self.post.send_replace(Post::Entering { error: String::new() });
+            }
+            return Ok(());
+        };
+        if membership.role == Role::Worker || !self.place.state.raft_file().exists() {
+            return Ok(());
+        }
+        let listener = listen(membership.listen_addr).await?;
+        let own = Own { raft_id, addr: membership.manager_addr() };
+        let (config, transport) = raft_config(&self.place.state, own)?;
+        match Raft::open(config).await {
+            Ok(raft) => self.seat(raft, transport, listener),
+            Err(error) => {
+                self.close(&error);
+                Ok(())
+            }
+        }
+    }
+
+    /// Runs until it is stopped.
+    pub async fn run(mut self, mut stop: Stop) {
+        loop {
+            let membership = self.place.record.now();
+            let due = self.due(&membership);
+            if due == Due::Resign {
+                self.resign().await;
+                continue;
+            }
+            let mut record = self.place.record.watch();
+            let changed = record.wait_for(|now| now.role != membership.role);
+            let outcome = tokio::select! {
+                biased;
+                () = raised(&mut stop) => break,
+                _ = changed => None,
+                outcome = self.wait_for(due, &membership) => Some(outcome),
+            };
+            if let Some(outcome) = outcome {
+                self.go_on(outcome).await;
+            }
+        }
+        if let Seat::Taken { manager, .. } = self.seat {
+            manager.stop().await;
+        }
+    }
+
+    fn due(&self, membership: &Membership) -> Due {
+        match (&self.seat, membership.role) {
+            (Seat::Empty, Role::Worker) if membership.raft_id.is_none() => Due::Rest,
+            (Seat::Taken { resigns: false, .. }, Role::Worker) => Due::Outlast,
+            (_, Role::Worker) => Due::Resign,
+            (Seat::Closed, Role::Manager) => Due::Rest,
+            (Seat::Empty, Role::Manager) => Due::Ask,
+            (Seat::Taken { votes: false, .. }, Role::Manager) => Due::Enter,
+            (Seat::Taken { votes: true, .. }, Role::Manager) => Due::Watch,
+        }
+    }
+
+    /// The part of a step that waits for others; may be dropped at any time.
+    async fn wait_for(&self, due: Due, membership: &Membership) -> Outcome {
+        sleep_until(self.not_before).await;
+        let calls = self.calls(membership);
+        match due {
+            Due::Rest | Due::Resign => std::future::pending().await,
+            Due::Ask => Outcome::Group(calls.members().await),
+            Due::Enter => Outcome::Entered(calls.enter(membership.raft_id.unwrap_or_default()).await),
+            Due::Watch => {
+                missed(self.place.managers.clone(), calls.own).await;
+                Outcome::Missed
+            }
+            Due::Outlast => {
+                let mut managers = self.place.managers.clone();
+                let gone = managers.wait_for(|known| !known.contains(&calls.own)).await.is_ok();
+                if gone { Outcome::Dispensable } else { std::future::pending().await }
+            }
+        }
+    }
+
+    fn calls(&self, membership: &Membership) -> Calls {
+        Calls {
+            managers: self.place.managers.clone(),
+            own: membership.manager_addr(),
+            tls: self.place.tls.clone(),
+        }
+    }
+
+    /// The part of a step that is done here, whole.
+    async fn go_on(&mut self, outcome: Outcome) {
+        let done = match outcome {
+            Outcome::Group(Ok(group)) => self.join(group).await.map_err(|error| error.to_string()),
+            Outcome::Entered(Ok(())) => {
+                self.voting();
+                Ok(())
+            }
+            Outcome::Missed => {
+                tracing::info!("the cluster does not tell of this manager: it asks to be let in again");
+                if let Seat::Taken { votes, .. } = &mut self.seat {
+                    *votes = false;
+                }
+                Ok(())
+            }
+            Outcome::Dispensable => {
+                if let Seat::Taken { resigns, .. } = &mut self.seat {
+                    *resigns = true;
+                }
+                Ok(())
+            }
+            Outcome::Entered(Err(CallError::Used)) => self.abandon().await.map_err(|error| error.to_string()),
+            Outcome::Group(Err(error)) | Outcome::Entered(Err(error)) => Err(error.to_string()),
+        };
+        match done {
+            Ok(()) => (self.wait, self.not_before) = (BACK_OFF.0, Instant::now()),
+            Err(error) => {
+                tracing::info!(error, "not a manager yet");
+                self.not_before = Instant::now() + self.wait;
+                self.wait = (self.wait * 2).min(BACK_OFF.1);
+                if !matches!(&*self.post.borrow(), Post::Held(_)) {
+                    self.post.send_replace(Post::Entering { error });
+                }
+            }
+        }
+    }
+
+    /// Makes raft's state, or takes up the one that an interrupted try has made, and serves.
+    async fn join(&mut self, group: Group) -> Result<(), DaemonError> {
+        let membership = self.place.record.now();
+        let raft_id = match membership.raft_id {
+            Some(raft_id) => raft_id,
+            None => self.draw().await?,
+        };
+        let listener = match self.listener.take() {
+            Some(listener) => listener,
+            None => listen(membership.listen_addr).await?,
+        };
+        let own = Own { raft_id, addr: membership.manager_addr() };
+        let (config, transport) = raft_config(&self.place.state, own)?;
+        let raft = match join_group(config, group).await {
+            Ok(raft) => raft,
+            Err(error) => {
+                self.listener = Some(listener);
+                return Err(DaemonError::part("raft", &error));
+            }
+        };
+        self.seat(raft, transport, listener)
+    }
+
+    /// A number of its own for this manager, with nothing of an earlier one left.
+    async fn draw(&self) -> Result<u64, DaemonError> {
+        self.place.state.clear_raft()?;
+        let raft_id = draw_raft_id();
+        self.place.record.change(|membership| membership.raft_id = Some(raft_id)).await?;
+        Ok(raft_id)
+    }
+
+    fn seat(
+        &mut self,
+        raft: Raft,
+        transport: PeerTransport,
+        listener: TcpListener,
+    ) -> Result<(), DaemonError> {
+        let membership = self.place.record.now();
+        let own = Own { raft_id: membership.raft_id.unwrap_or_default(), addr: membership.manager_addr() };
+        let part = raft.members().borrow().get(own.raft_id).map(|member| member.part);
+        let manager = Manager::start(Parts {
+            raft,
+            transport,
+            own,
+            tls: self.place.tls.clone(),
+            listener,
+            cluster: membership.cluster,
+        })?;
+        self.seat = Seat::Taken { manager, votes: false, resigns: false };
+        if part == Some(Part::Voter) {
+            self.voting();
+        } else {
+            self.post.send_replace(Post::Entering { error: String::new() });
+        }
+        Ok(())
+    }
+
+    fn voting(&mut self) {
+        if let Seat::Taken { manager, votes, .. } = &mut self.seat {
+            *votes = true;
+            self.post.send_replace(Post::Held(Serving::from(&*manager)));
+        }
+    }
+
+    fn close(&mut self, error: &OpenError) {
+        tracing::error!(%error, "this manager's state cannot be used");
+        self.seat = Seat::Closed;
+        self.post.send_replace(Post::Closed { error: error.to_string() });
+    }
+
+    /// Ends the manager and forgets what it was.
+    async fn abandon(&mut self) -> Result<(), DaemonError> {
+        self.post.send_replace(Post::Vacant);
+        if let Seat::Taken { manager, .. } = std::mem::replace(&mut self.seat, Seat::Empty) {
+            manager.stop().await;
+        }
+        self.listener = None;
+        self.place.state.clear_raft()?;
+        self.place.record.change(|membership| membership.raft_id = None).await
+    }
+
+    /// The cluster wants no manager of this node.
+    async fn resign(&mut self) {
+        if let Err(error) = self.abandon().await {
+            tracing::error!(%error, "the manager's state was not removed");
+            sleep(BACK_OFF.1).await;
+        } else {
+            tracing::info!("this node is a worker now");
+        }
+    }
+}
+
+/// Makes the state of a new member, or opens the one that is there.
+async fn join_group(config: RaftConfig, group: Group) -> Result<Raft, OpenError> {
+    if config.path.exists() {
+        return Raft::open(config).await;
+    }
+    let mut addrs = group.addrs;
+    addrs.extend(config.addrs.iter());
+    Raft::join(RaftConfig { voters: group.voters, addrs, ..config }).await
+}
+
+/// Resolves when the cluster has told of managers without this one for a while.
+async fn missed(mut managers: watch::Receiver<Vec<SocketAddr>>, own: SocketAddr) {
+    loop {
+        let gone = managers.wait_for(|known| !known.contains(&own)).await.is_ok();
+        if !gone {
+            return std::future::pending().await;
+        }
+        let back = managers.wait_for(|known| known.contains(&own));
+        if tokio::time::timeout(MISSED, back).await.is_err() {
+            return;
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! How managers come and go, on the leader: what is asked of raft's members here, the store says afterwards.
+//!
+//! Every step may be repeated: a manager that was interrupted asks again and goes on where it was.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mesh_core::id::{ClusterId, NodeId};
+use mesh_core::object::{ManagerStatus, Node};
+use mesh_core::spec::Role;
+use mesh_core::store::{Expect, Object, Store, Transaction, Write};
+use mesh_identity::{LiveTls, PeerIdentity};
+use mesh_raft::{ChangeError, ChangeOptions, ChangeRefused, MemberChange, Part, ProposeError, Raft};
+use tokio::sync::Mutex;
+use tokio::time::timeout;
+use tonic::{Request, Response, Status};
+
+use super::client::dial;
+use super::listener::member;
+use super::proto::managers_server::Managers;
+use super::proto::{
+    DepartRequest, DepartResponse, EnterRequest, EnterResponse, Member, MembersRequest, MembersResponse,
+};
+use crate::clock::now;
+
+/// How long a manager may take to answer when it is dialled back.
+const ANSWER: Duration = Duration::from_secs(3);
+
+/// How often a change of the store is made anew when the store has moved on.
+const TRIES: usize = 10;
+
+/// Serves managers that come and go.
+pub struct ManagersService {
+    raft: Raft,
+    cluster: ClusterId,
+    tls: LiveTls,
+    /// Held by the one that enters or departs.
+    turn: Mutex<()>,
+}
+
+impl ManagersService {
+    /// Serves with this raft; `tls` is what this manager shows to those that it dials back.
+    pub fn new(raft: Raft, cluster: ClusterId, tls: LiveTls) -> Self {
+        Self { raft, cluster, tls, turn: Mutex::new(()) }
+    }
+
+    /// The manager that asks; only the leader answers it.
+    fn caller<T>(&self, request: &Request<T>) -> Result<PeerIdentity, Status> {
+        let peer = member(request, self.cluster)?;
+        if peer.role != Role::Manager {
+            return Err(Status::permission_denied("this call needs the certificate of a manager"));
+        }
+        if self.raft.role().borrow().is_leader() {
+            Ok(peer)
+        } else {
+            Err(Status::unavailable("this manager does not lead"))
+        }
+    }
+
+    async fn read(&self) -> Result<Store, Status> {
+        self.raft.read().await.map_err(|error| Status::unavailable(error.to_string()))
+    }
+
+    async fn admit(&self, id: NodeId, status: ManagerStatus) -> Result<(), Status> {
+        let _turn = self.turn.lock().await;
+        let store = self.read().await?;
+        let node = store.node(id).filter(|node| node.spec.role == Role::Manager);
+        let node = node.ok_or_else(|| {
+            Status::permission_denied("the cluster does not want this node to be a manager")
+        })?;
+        if let Some(old) = node.manager.as_ref().filter(|old| old.raft_id != status.raft_id) {
+            self.remove(old.raft_id, false).await?;
+        }
+        let members = self.raft.members().borrow().clone();
+        let known = members.get(status.raft_id);
+        if known.is_none_or(|known| known.addr != Some(status.addr)) {
+            self.check(id, status.addr).await?;
+        }
+        let (raft_id, addr) = (status.raft_id, status.addr);
+        match known {
+            None => self.change(MemberChange::AddLearner { id: raft_id, addr }, false).await?,
+            Some(known) if known.addr != Some(addr) => {
+                self.change(MemberChange::Move { id: raft_id, addr }, false).await?;
+            }
+            Some(_) => {}
+        }
+        if known.is_none_or(|known| known.part == Part::Learner) {
+            self.change(MemberChange::Promote { id: raft_id }, false).await?;
+        }
+        tracing::info!(node = %id, raft_id, %addr, "a manager votes");
+        self.note(id, Some(status)).await
+    }
+
+    /// Whether the node answers at the address with its own certificate.
+    async fn check(&self, id: NodeId, addr: SocketAddr) -> Result<(), Status> {
+        let tls = self.tls.client_config().map_err(|error| Status::internal(error.to_string()))?;
+        let refused = |reason: String| Status::failed_precondition(unreachable(&addr.to_string(), &reason));
+        let stream = timeout(ANSWER, dial(&addr.to_string(), Arc::new(tls), ANSWER))
+            .await
+            .map_err(|_| refused(format!("no answer within {} s", ANSWER.as_secs())))?
+            .map_err(|error| refused(error.to_string()))?;
+        let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
+        let found =
+            shown.map(PeerIdentity::from_der).transpose().map_err(|error| refused(error.to_string()))?;
+        match found {
+            Some(found) if found.node == id => Ok(()),
+            Some(found) => Err(refused(format!("node {} answers there", found.node))),
+            None => Err(refused("no certificate is shown there".to_owned())),
+        }
+    }
+
+    async fn change(&self, change: MemberChange, force: bool) -> Result<(), Status> {
+        let options = ChangeOptions { force, ..ChangeOptions::default() };
+        self.raft.change_with(change, options).await.map(drop).map_err(|error| unchanged(&error))
+    }
+
+    /// Removes a member, if it is one.
+    async fn remove(&self, id: u64, force: bool) -> Result<(), Status> {
+        if self.raft.members().borrow().get(id).is_none() {
+            return Ok(());
+        }
+        self.change(MemberChange::Remove { id }, force).await
+    }
+
+    /// Writes down what the node is in raft.
+    async fn note(&self, id: NodeId, status: Option<ManagerStatus>) -> Result<(), Status> {
+        for _ in 0..TRIES {
+            let store = self.raft.store();
+            let Some(node) = store.node(id).filter(|node| node.manager != status) else { return Ok(()) };
+            let object = Object::Node(Arc::new(Node { manager: status.clone(), ..Node::clone(node) }));
+            let expect = Expect::Version(node.meta.version);
+            let transaction = Transaction { at: now(), writes: vec![Write::Put { object, expect }] };
+            match self.raft.propose(transaction).await {
+                Ok(_) => return Ok(()),
+                Err(ProposeError::Conflict(_)) => {}
+                Err(error) => return Err(Status::unavailable(error.to_string())),
+            }
+        }
+        Err(Status::unavailable("the store changes too fast"))
+    }
+}
+
+#[tonic::async_trait]
+impl Managers for ManagersService {
+    async fn members(&self, request: Request<MembersRequest>) -> Result<Response<MembersResponse>, Status> {
+        self.caller(&request)?;
+        let members = self.raft.members().borrow().clone();
+        let members = members.iter().map(|(raft_id, member)| Member {
+            raft_id,
+            addr: member.addr.map(|addr| addr.to_string()).unwrap_or_default(),
+            votes: member.part == Part::Voter,
+        });
+        Ok(Response::new(MembersResponse { members: members.collect() }))
+    }
+
+    async fn enter(&self, request: Request<EnterRequest>) -> Result<Response<EnterResponse>, Status> {
+        let peer = self.caller(&request)?;
+        let EnterRequest { raft_id, addr } = request.into_inner();
+        let addr = addr
+            .parse()
+            .map_err(|_| Status::invalid_argument(format!("invalid address of a manager {addr:?}")))?;
+        self.admit(peer.node, ManagerStatus { raft_id, addr }).await?;
+        Ok(Response::new(EnterResponse {}))
+    }
+
+    async fn depart(&self, request: Request<DepartRequest>) -> Result<Response<DepartResponse>, Status> {
+        let peer = self.caller(&request)?;
+        let force = request.into_inner().force;
+        let _turn = self.turn.lock().await;
+        let store = self.read().await?;
+        if let Some(status) = store.node(peer.node).and_then(|node| node.manager.as_ref()) {
+            self.remove(status.raft_id, force).await?;
+        }
+        self.note(peer.node, None).await?;
+        Ok(Response::new(DepartResponse {}))
+    }
+}
+
+/// Why a manager is not let in, with what to do.
+pub fn unreachable(addr: &str, reason: &str) -> String {
+    format!(
+        "manager could not be added: {addr} does not answer ({reason}): open the port, or set --advertise-addr \
+         to an address that the other managers reach"
+    )
+}
+
+/// A number that was used before is told apart: the caller draws another.
+fn unchanged(error: &ChangeError) -> Status {
+    match error {
+        ChangeError::Refused(ChangeRefused::Used { .. }) => Status::already_exists(error.to_string()),
+        ChangeError::Refused(ChangeRefused::Quorum { .. }) => Status::failed_precondition(error.to_string()),
+        _ => Status::unavailable(error.to_string()),
+    }
+}
