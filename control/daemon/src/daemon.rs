@@ -11,7 +11,7 @@ use std::time::Duration;
 use mesh_core::id::NodeId;
 use mesh_core::spec::Role;
 use mesh_dataplane::Dataplane;
-use mesh_identity::{JoinToken, RootCertificate};
+use mesh_identity::{JoinToken, TrustBundle};
 use mesh_raft::Raft;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -135,6 +135,7 @@ impl Daemon {
         let founding = Founding::new(config, request, &addresses)?;
         let listener = office::listen(addresses.listen).await?;
         state.clear_cluster()?;
+        state.identity().save_trust(&founding.trust)?;
         state.identity().save_node(&founding.identity)?;
         let own = Own { raft_id: FIRST_MANAGER, addr: founding.membership.manager_addr() };
         let (raft, transport) = office::raft_config(state, own)?;
@@ -210,7 +211,7 @@ impl Daemon {
                 }
             })
             .await;
-        let (Admission { membership, identity }, manager) = match (admitted, listener) {
+        let (Admission { membership, identity, trust }, manager) = match (admitted, listener) {
             (Ok(admission), _) if admission.membership.role == Role::Worker => {
                 (admission, ManagerStart::None)
             }
@@ -224,6 +225,7 @@ impl Daemon {
         }
         let Inner { config, state, .. } = &*self.inner;
         state.clear_cluster()?;
+        state.identity().save_trust(&trust)?;
         state.identity().save_node(&identity)?;
         state.save(&membership)?;
         match Member::start(config, state, membership, manager).await {
@@ -364,7 +366,7 @@ impl Daemon {
     pub fn join_tokens(&self) -> Result<JoinTokens, DaemonError> {
         let store = self.manager()?.store();
         let cluster = store.cluster().ok_or(DaemonError::NoCluster)?;
-        let root = RootCertificate::from_pem(&cluster.trust)?.digest();
+        let root = TrustBundle::from_pem(&cluster.trust)?.named();
         let whole = |secret: &str| -> Result<String, DaemonError> {
             Ok(JoinToken { root, secret: secret.parse()? }.to_string())
         };

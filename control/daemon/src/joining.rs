@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use mesh_core::spec::Availability;
 use mesh_identity::tls::{NodeIdentity, joiner_config};
-use mesh_identity::{CertificateRequest, IdentityError, JoinToken, RootCertificate};
+use mesh_identity::{CertificateRequest, IdentityError, JoinToken, TrustBundle};
 use tonic::Code;
 
 use crate::addresses::Addresses;
@@ -46,6 +46,8 @@ pub struct Admission {
     pub membership: Membership,
     /// Certificate and key.
     pub identity: NodeIdentity,
+    /// The roots it trusts.
+    pub trust: TrustBundle,
 }
 
 /// Why one attempt did not succeed.
@@ -128,13 +130,14 @@ impl Application {
         SocketAddr::new(self.addresses.advertise, self.addresses.advertise_port)
     }
 
-    /// Checks what the manager gave: the root must be the token's, the certificate must fit the key.
+    /// Checks what the manager gave: the token's root must be among those it trusts, the certificate must fit
+    /// the key.
     fn admitted(&self, given: JoinResponse, csr: CertificateRequest) -> Result<Admission, DaemonError> {
-        let root = RootCertificate::from_pem(&given.trust)?;
-        if root.digest() != self.token.root {
+        let trust = TrustBundle::from_pem(&given.trust)?;
+        if trust.root(self.token.root).is_none() {
             return Err(IdentityError::ForeignRoot { expected: self.token.root.to_string() }.into());
         }
-        let identity = NodeIdentity::new(root, given.certificate, csr.key_pem)?;
+        let identity = NodeIdentity::new(&given.certificate, &csr.key_pem)?;
         let peer = identity.peer();
         let membership = Membership {
             node: peer.node,
@@ -148,7 +151,7 @@ impl Application {
             managers: given.managers.iter().filter_map(|addr| addr.parse().ok()).collect(),
             leaving: false,
         };
-        Ok(Admission { membership, identity })
+        Ok(Admission { membership, identity, trust })
     }
 }
 

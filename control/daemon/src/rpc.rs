@@ -1,6 +1,7 @@
 //! How nodes talk: one TLS endpoint on each manager, gRPC over it. The messages are `proto/mesh.proto`;
 //! values of the core travel in versioned envelopes.
 
+pub mod certificates;
 pub mod client;
 pub mod dispatcher;
 pub mod envelope;

@@ -12,7 +12,9 @@ use std::time::{Duration, SystemTime};
 use common::{Cluster, PATIENCE, Worker};
 use mesh_core::object::{NodeState, TaskState};
 use mesh_core::spec::Role;
-use mesh_identity::{Authority, CertificateRequest, JoinToken, NODE_CERTIFICATE_LIFE, TokenSecret};
+use mesh_identity::{
+    Authority, CertificateRequest, JoinToken, LiveTls, NODE_CERTIFICATE_LIFE, TokenSecret, TrustBundle,
+};
 use meshd::error::DaemonError;
 use meshd::rpc::proto::AgentMessage;
 use meshd::rpc::proto::dispatcher_client::DispatcherClient;
@@ -163,9 +165,9 @@ async fn sessions_are_for_nodes_of_the_cluster_alone() {
         (mesh_core::id::NodeId::from_bits(3), Role::Manager, mesh_core::id::ClusterId::from_bits(9));
     let certificate =
         other.issue(&csr.request_pem, subject, SystemTime::now(), NODE_CERTIFICATE_LIFE).unwrap();
-    let stranger =
-        mesh_identity::tls::NodeIdentity::new(other.root().clone(), certificate, csr.key_pem).unwrap();
-    let tls = stranger.client_config().unwrap();
+    let stranger = mesh_identity::tls::NodeIdentity::new(&certificate, &csr.key_pem).unwrap();
+    let trust = TrustBundle::of(other.root().clone());
+    let tls = LiveTls::new(&stranger, trust).unwrap().client_config().unwrap();
     assert!(meshd::rpc::client::connect(cluster.addr().to_string(), tls.into()).await.is_err());
 }
 

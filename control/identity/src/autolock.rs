@@ -1,4 +1,4 @@
-//! Autolock: a manager's keys at rest. The data keys and the root's key lie in one key file, sealed with the
+//! Autolock: a manager's keys at rest. The data keys and the node's own key lie in one key file, sealed with the
 //! cluster's unlock key. With autolock the unlock key is not on the machine: whoever starts the daemon types
 //! it. Without, it lies beside them in the file, so that turning autolock on, off, or to a new key rewrites
 //! this file and nothing of the data.
@@ -107,8 +107,8 @@ impl FromStr for UnlockKey {
 pub struct ManagerKeys {
     /// Seal the log and the snapshots.
     pub data: DataKeys,
-    /// The root's key, PEM.
-    pub authority_pem: Zeroizing<String>,
+    /// The node's certificate and key, PEM ([`crate::tls::NodeIdentity::to_pem`]).
+    pub node_pem: Zeroizing<String>,
 }
 
 impl fmt::Debug for ManagerKeys {
@@ -118,18 +118,18 @@ impl fmt::Debug for ManagerKeys {
 }
 
 impl ManagerKeys {
-    /// The length of the data keys (4 bytes, big endian), the data keys, the root's key.
+    /// The length of the data keys (4 bytes, big endian), the data keys, the node's certificate and key.
     fn to_bytes(&self) -> Zeroizing<Vec<u8>> {
         let data = self.data.to_bytes();
         let len = u32::try_from(data.len()).unwrap_or(u32::MAX).to_be_bytes();
-        Zeroizing::new([len.as_slice(), &data, self.authority_pem.as_bytes()].concat())
+        Zeroizing::new([len.as_slice(), &data, self.node_pem.as_bytes()].concat())
     }
 
     fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let (len, rest) = bytes.split_first_chunk::<4>()?;
-        let (data, authority) = rest.split_at_checked(usize::try_from(u32::from_be_bytes(*len)).ok()?)?;
-        let authority_pem = Zeroizing::new(std::str::from_utf8(authority).ok()?.to_owned());
-        Some(Self { data: DataKeys::from_bytes(data)?, authority_pem })
+        let (data, node) = rest.split_at_checked(usize::try_from(u32::from_be_bytes(*len)).ok()?)?;
+        let node_pem = Zeroizing::new(std::str::from_utf8(node).ok()?.to_owned());
+        Some(Self { data: DataKeys::from_bytes(data)?, node_pem })
     }
 }
 

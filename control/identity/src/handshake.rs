@@ -27,7 +27,7 @@ pub(crate) fn node_made(authority: &Authority, id: u128, role: Role, made: Syste
     let request = CertificateRequest::create().unwrap();
     let subject = (NodeId::from_bits(id), role, ClusterId::from_bits(1));
     let certificate = authority.issue(&request.request_pem, subject, made, NODE_CERTIFICATE_LIFE).unwrap();
-    NodeIdentity::new(authority.root().clone(), certificate, request.key_pem).unwrap()
+    NodeIdentity::new(&certificate, &request.key_pem).unwrap()
 }
 
 /// What each side says of a handshake, what the server read of the client's secret, and whose certificates

@@ -1,14 +1,12 @@
-//! TLS settings of a running node whose certificate, trusted roots and removed nodes change while they are
-//! in use: each handshake takes what is set at that moment. Connections that stand are not touched; who
-//! removes a node ends its connections.
+//! TLS settings of a running node whose certificate and trusted roots change while they are in use: each
+//! handshake takes what is set at that moment. Connections that stand are not touched. Whether a genuine node
+//! is still one of the cluster is for its store to say, not for TLS.
 //!
-//! Sessions are never resumed: a resumed one would skip the look at certificate, roots and removed nodes.
+//! Sessions are never resumed: a resumed one would skip the look at certificate and roots.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use mesh_core::id::NodeId;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{ResolvesClientCert, Resumption, WebPkiServerVerifier};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
@@ -19,10 +17,12 @@ use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
 use rustls::{ClientConfig, DigitallySignedStruct, DistinguishedName, ServerConfig, SignatureScheme};
 
 use crate::error::IdentityError;
-use crate::tls::{ALPN, NodeIdentity, no_tls12, provider, schemes, verified, verify_signature};
+use crate::tls::{
+    ALPN, NodeIdentity, no_tls12, provider, schemes, verified, verified_or_over, verify_signature,
+};
 use crate::trust::TrustBundle;
 
-/// What a running node shows, trusts and refuses in TLS. Clones share it.
+/// What a running node shows and trusts in TLS. Clones share it.
 #[derive(Debug, Clone)]
 pub struct LiveTls {
     current: Arc<ArcSwap<Current>>,
@@ -34,7 +34,6 @@ pub struct LiveTls {
 struct Current {
     own: Own,
     trust: Trust,
-    removed: Arc<BTreeSet<NodeId>>,
     /// `own` with the chain that `trust` asks to be shown.
     shown: Arc<CertifiedKey>,
 }
@@ -53,12 +52,8 @@ struct Trust {
 }
 
 impl Own {
-    fn new(identity: &NodeIdentity) -> Result<Self, IdentityError> {
-        let key = provider()
-            .key_provider
-            .load_private_key(identity.key()?)
-            .map_err(IdentityError::certificate("reading the node's key"))?;
-        Ok(Self { certificate: identity.certificate().clone(), key })
+    fn new(identity: &NodeIdentity) -> Self {
+        Self { certificate: identity.certificate().clone(), key: identity.signing_key() }
     }
 }
 
@@ -77,26 +72,15 @@ impl Trust {
 }
 
 impl Current {
-    fn new(own: Own, trust: Trust, removed: Arc<BTreeSet<NodeId>>) -> Self {
+    fn new(own: Own, trust: Trust) -> Self {
         let chain = std::iter::once(own.certificate.clone()).chain(trust.bundle.shown()).collect();
         let shown = Arc::new(CertifiedKey::new(chain, Arc::clone(&own.key)));
-        Self { own, trust, removed, shown }
-    }
-
-    /// Takes the other side's certificate or says why not. `chain` verifies its chain at a moment.
-    fn admit<T>(
-        &self,
-        certificate: &CertificateDer<'_>,
-        now: UnixTime,
-        chain: impl FnOnce(&Trust, UnixTime) -> Result<T, rustls::Error>,
-    ) -> Result<T, rustls::Error> {
-        verified(certificate, now, &self.removed, |at| chain(&self.trust, at))
+        Self { own, trust, shown }
     }
 }
 
 impl LiveTls {
-    /// Starts with this certificate and this trust, and with no node removed. Handshakes go by the system's
-    /// clock.
+    /// Starts with this certificate and this trust. Handshakes go by the system's clock.
     pub fn new(identity: &NodeIdentity, trust: TrustBundle) -> Result<Self, IdentityError> {
         Self::with_clock(identity, trust, Arc::new(DefaultTimeProvider))
     }
@@ -107,38 +91,27 @@ impl LiveTls {
         trust: TrustBundle,
         clock: Arc<dyn TimeProvider>,
     ) -> Result<Self, IdentityError> {
-        let current = Current::new(Own::new(identity)?, Trust::new(trust)?, Arc::default());
+        let current = Current::new(Own::new(identity), Trust::new(trust)?);
         Ok(Self { current: Arc::new(ArcSwap::from_pointee(current)), clock })
     }
 
     /// Shows this certificate from now on. In a rotation, both roots are trusted before a certificate of the
     /// new one is shown: the cross-signed root that goes with it comes from the trust.
-    pub fn present(&self, identity: &NodeIdentity) -> Result<(), IdentityError> {
-        let own = Own::new(identity)?;
-        self.change(|now| Current::new(own.clone(), now.trust.clone(), Arc::clone(&now.removed)));
-        Ok(())
+    pub fn present(&self, identity: &NodeIdentity) {
+        let own = Own::new(identity);
+        self.current.rcu(|now| Current::new(own.clone(), now.trust.clone()));
     }
 
     /// Trusts these roots, and no others, from now on.
     pub fn trust(&self, bundle: TrustBundle) -> Result<(), IdentityError> {
         let trust = Trust::new(bundle)?;
-        self.change(|now| Current::new(now.own.clone(), trust.clone(), Arc::clone(&now.removed)));
+        self.current.rcu(|now| Current::new(now.own.clone(), trust.clone()));
         Ok(())
     }
 
-    /// Refuses these nodes, and no others, from now on.
-    pub fn refuse(&self, removed: BTreeSet<NodeId>) {
-        let removed = Arc::new(removed);
-        self.change(|now| Current { removed: Arc::clone(&removed), ..now.clone() });
-    }
-
-    fn change(&self, make: impl Fn(&Current) -> Current) {
-        self.current.rcu(|now| make(now));
-    }
-
-    /// Whether this node is refused: what stands from before has to be asked about, too.
-    pub fn refuses(&self, node: NodeId) -> bool {
-        self.current.load().removed.contains(&node)
+    /// The certificate that is shown now, DER.
+    pub fn shown(&self) -> CertificateDer<'static> {
+        self.current.load().own.certificate.clone()
     }
 
     /// What is trusted now.
@@ -147,7 +120,7 @@ impl LiveTls {
     }
 
     /// The listening side of a manager. A client may come without a certificate (to join); one that shows a
-    /// certificate must show a good one. Which call needs which role is the services' business.
+    /// certificate must show one of this cluster, which may be over. Who may call what is decided for each call.
     pub fn server_config(&self) -> Result<ServerConfig, IdentityError> {
         let mut config = ServerConfig::builder_with_details(provider(), Arc::clone(&self.clock))
             .with_protocol_versions(&[&rustls::version::TLS13])
@@ -199,8 +172,9 @@ impl ServerCertVerifier for LiveTls {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        self.current.load().admit(end_entity, now, |trust, at| {
-            trust.servers.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, at)
+        let servers = Arc::clone(&self.current.load().trust.servers);
+        verified(end_entity, now, |at| {
+            servers.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, at)
         })
     }
 
@@ -243,9 +217,8 @@ impl ClientCertVerifier for LiveTls {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, rustls::Error> {
-        self.current.load().admit(end_entity, now, |trust, at| {
-            trust.clients.verify_client_cert(end_entity, intermediates, at)
-        })
+        let clients = Arc::clone(&self.current.load().trust.clients);
+        verified_or_over(end_entity, now, |at| clients.verify_client_cert(end_entity, intermediates, at))
     }
 
     fn verify_tls12_signature(

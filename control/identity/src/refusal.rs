@@ -53,12 +53,6 @@ pub enum Refusal {
         /// The other one's.
         theirs: Moment,
     },
-    /// The other node was removed from the cluster.
-    #[error("the other node was removed from the cluster")]
-    Removed,
-    /// This node was removed from the cluster.
-    #[error("this node was removed from the cluster: it has to leave and to join again")]
-    OwnRemoved,
     /// The other node has a certificate of this cluster, but not a manager's.
     #[error("the other node is not a manager")]
     NotManager,
@@ -89,7 +83,6 @@ impl Refusal {
             CertificateError::NotValidYetContext { time, not_before } => {
                 Some(Self::NotYetValid { made: moment(*not_before), now: moment(*time) })
             }
-            CertificateError::Revoked => Some(Self::Removed),
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
                 Some(Self::NotManager)
             }
@@ -103,7 +96,6 @@ impl Refusal {
             AlertDescription::CertificateExpired => {
                 Some(Self::OwnOutsideLife { made: own.made(), ends: own.ends(), now })
             }
-            AlertDescription::CertificateRevoked => Some(Self::OwnRemoved),
             AlertDescription::UnknownCA => Some(Self::OwnForeign),
             _ => None,
         }
@@ -118,10 +110,9 @@ impl Refusal {
             Self::NotYetValid { made, now } => {
                 CertificateError::NotValidYetContext { time: now.unix(), not_before: made.unix() }
             }
-            Self::Removed => CertificateError::Revoked,
             Self::NotManager => CertificateError::NotValidForName,
             Self::Foreign => CertificateError::UnknownIssuer,
-            Self::OwnOutsideLife { .. } | Self::Clocks { .. } | Self::OwnRemoved | Self::OwnForeign => {
+            Self::OwnOutsideLife { .. } | Self::Clocks { .. } | Self::OwnForeign => {
                 CertificateError::ApplicationVerificationFailure
             }
         };

@@ -3,22 +3,19 @@
 //! Only TLS 1.3 is spoken. A client asks for the host name `swarm-manager`, which only the certificates of
 //! managers carry: so the check of the name is the check of the role.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use mesh_core::id::NodeId;
 use mesh_core::spec::Role;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::server::WebPkiClientVerifier;
-use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme,
-};
+use rustls::sign::{CertifiedKey, SigningKey};
+use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use zeroize::Zeroizing;
 
-use crate::certificate::{PeerIdentity, RootCertificate, digest, organizational_unit};
+use crate::certificate::{PeerIdentity, digest, organizational_unit};
 use crate::error::IdentityError;
 use crate::refusal::Refusal;
 use crate::renewal::Moment;
@@ -45,13 +42,12 @@ pub fn manager_name() -> ServerName<'static> {
     ServerName::try_from(NAME).unwrap_or(ServerName::IpAddress(std::net::Ipv4Addr::UNSPECIFIED.into()))
 }
 
-/// A node's certificate and key with the root it hangs on.
+/// A node's certificate and its key. Its `Debug` form shows what the certificate says.
 #[derive(Clone)]
 pub struct NodeIdentity {
-    root: RootCertificate,
-    certificate_pem: String,
+    pem: Zeroizing<String>,
+    shown: Arc<CertifiedKey>,
     certificate: CertificateDer<'static>,
-    key_pem: String,
     peer: PeerIdentity,
 }
 
@@ -62,18 +58,25 @@ impl std::fmt::Debug for NodeIdentity {
 }
 
 impl NodeIdentity {
-    /// Puts the parts together; refused when they do not belong together.
-    pub fn new(
-        root: RootCertificate,
-        certificate_pem: String,
-        key_pem: String,
-    ) -> Result<Self, IdentityError> {
-        let certificate = CertificateDer::from_pem_slice(certificate_pem.as_bytes())
+    /// Puts certificate and key (PEM) together; refused when they do not belong together.
+    pub fn new(certificate_pem: &str, key_pem: &str) -> Result<Self, IdentityError> {
+        Self::from_pem(&Zeroizing::new([certificate_pem, key_pem].concat()))
+    }
+
+    /// Reads what [`Self::to_pem`] wrote.
+    pub fn from_pem(pem: &str) -> Result<Self, IdentityError> {
+        let certificate = CertificateDer::from_pem_slice(pem.as_bytes())
             .map_err(IdentityError::certificate("reading the node's certificate"))?;
         let peer = PeerIdentity::from_der(&certificate)?;
-        let identity = Self { root, certificate_pem, certificate, key_pem, peer };
-        identity.client_config()?;
-        Ok(identity)
+        let key = PrivateKeyDer::from_pem_slice(pem.as_bytes())
+            .map_err(IdentityError::certificate("reading the node's key"))?;
+        let shown = CertifiedKey::from_der(vec![certificate.clone()], key, &provider()).map_err(pair)?;
+        Ok(Self { pem: Zeroizing::new(pem.to_owned()), shown: Arc::new(shown), certificate, peer })
+    }
+
+    /// Certificate and key, PEM, in one text: so they are kept, and so they change together.
+    pub fn to_pem(&self) -> &Zeroizing<String> {
+        &self.pem
     }
 
     /// What the certificate says.
@@ -81,74 +84,21 @@ impl NodeIdentity {
         &self.peer
     }
 
-    /// The root.
-    pub fn root(&self) -> &RootCertificate {
-        &self.root
-    }
-
     /// The certificate, DER.
     pub fn certificate(&self) -> &CertificateDer<'static> {
         &self.certificate
     }
 
-    /// The certificate, PEM.
-    pub fn certificate_pem(&self) -> &str {
-        &self.certificate_pem
-    }
-
-    /// The key, PEM.
-    pub(crate) fn key_pem(&self) -> &str {
-        &self.key_pem
-    }
-
-    /// The listening side of a manager. A client may come without a certificate (to join); one that shows a
-    /// certificate must show one of this cluster. Which call needs which role is the services' business.
-    pub fn server_config(&self) -> Result<ServerConfig, IdentityError> {
-        const WHAT: &str = "setting up TLS for other nodes";
-        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(self.roots()?), provider())
-            .allow_unauthenticated()
-            .build()
-            .map_err(IdentityError::certificate(WHAT))?;
-        let mut config = ServerConfig::builder_with_provider(provider())
-            .with_protocol_versions(&[&rustls::version::TLS13])
-            .map_err(IdentityError::certificate(WHAT))?
-            .with_client_cert_verifier(verifier)
-            .with_single_cert(self.chain(), self.key()?)
-            .map_err(IdentityError::certificate(WHAT))?;
-        config.alpn_protocols = vec![ALPN.to_vec()];
-        Ok(config)
-    }
-
-    /// The calling side of any node, towards managers.
-    pub fn client_config(&self) -> Result<ClientConfig, IdentityError> {
-        const WHAT: &str = "setting up TLS towards managers";
-        let mut config = ClientConfig::builder_with_provider(provider())
-            .with_protocol_versions(&[&rustls::version::TLS13])
-            .map_err(IdentityError::certificate(WHAT))?
-            .with_root_certificates(self.roots()?)
-            .with_client_auth_cert(self.chain(), self.key()?)
-            .map_err(IdentityError::certificate(WHAT))?;
-        config.alpn_protocols = vec![ALPN.to_vec()];
-        Ok(config)
-    }
-
-    /// The certificate and the root: a joiner has nothing but the root's digest, so the root is shown too.
-    fn chain(&self) -> Vec<CertificateDer<'static>> {
-        vec![self.certificate.clone(), self.root.der().clone()]
-    }
-
-    pub(crate) fn key(&self) -> Result<PrivateKeyDer<'static>, IdentityError> {
-        read_key(&self.key_pem)
-    }
-
-    fn roots(&self) -> Result<RootCertStore, IdentityError> {
-        trusting(self.root.der())
+    pub(crate) fn signing_key(&self) -> Arc<dyn SigningKey> {
+        Arc::clone(&self.shown.key)
     }
 }
 
-pub(crate) fn read_key(pem: &str) -> Result<PrivateKeyDer<'static>, IdentityError> {
-    PrivateKeyDer::from_pem_slice(pem.as_bytes())
-        .map_err(IdentityError::certificate("reading the node's key"))
+fn pair(error: rustls::Error) -> IdentityError {
+    match error {
+        rustls::Error::InconsistentKeys(_) => IdentityError::KeyMismatch,
+        other => IdentityError::certificate("reading the node's key")(other),
+    }
 }
 
 fn trusting(root: &CertificateDer<'static>) -> Result<RootCertStore, IdentityError> {
@@ -157,22 +107,40 @@ fn trusting(root: &CertificateDer<'static>) -> Result<RootCertStore, IdentityErr
     Ok(roots)
 }
 
-/// Verifies the other side's certificate, whose chain `chain` verifies at a moment. A wrong certificate is
-/// called wrong even when it is also expired; clocks may differ by an hour.
+/// Verifies a server's certificate, whose chain `chain` verifies at a moment. A wrong certificate is called
+/// wrong even when it is also expired; clocks may differ by an hour.
 pub(crate) fn verified<T>(
     certificate: &CertificateDer<'_>,
     now: UnixTime,
-    removed: &BTreeSet<NodeId>,
     chain: impl FnOnce(UnixTime) -> Result<T, rustls::Error>,
 ) -> Result<T, rustls::Error> {
-    let peer = PeerIdentity::from_der(certificate).map_err(|_| Refusal::Foreign.into_tls())?;
-    let now = Moment::from(now);
-    let verified = chain(peer.nearest(now).unix()).map_err(foreign)?;
-    if removed.contains(&peer.node) {
-        return Err(Refusal::Removed.into_tls());
-    }
-    peer.check_life(now).map_err(Refusal::into_tls)?;
+    let (peer, verified) = genuine(certificate, now, chain)?;
+    peer.check_life(Moment::from(now)).map_err(Refusal::into_tls)?;
     Ok(verified)
+}
+
+/// Verifies a client's certificate. One that is over is let through: its node has no other way to come back
+/// than to join, which shows who it was; whoever serves it looks at the certificate's life again.
+pub(crate) fn verified_or_over<T>(
+    certificate: &CertificateDer<'_>,
+    now: UnixTime,
+    chain: impl FnOnce(UnixTime) -> Result<T, rustls::Error>,
+) -> Result<T, rustls::Error> {
+    let (peer, verified) = genuine(certificate, now, chain)?;
+    match peer.check_life(Moment::from(now)) {
+        Ok(()) | Err(Refusal::Expired { .. }) => Ok(verified),
+        Err(other) => Err(other.into_tls()),
+    }
+}
+
+fn genuine<T>(
+    certificate: &CertificateDer<'_>,
+    now: UnixTime,
+    chain: impl FnOnce(UnixTime) -> Result<T, rustls::Error>,
+) -> Result<(PeerIdentity, T), rustls::Error> {
+    let peer = PeerIdentity::from_der(certificate).map_err(|_| Refusal::Foreign.into_tls())?;
+    let verified = chain(peer.nearest(Moment::from(now)).unix()).map_err(foreign)?;
+    Ok((peer, verified))
 }
 
 /// Every cluster's root has the like name: a certificate of another cluster looks like one of ours with a
@@ -245,7 +213,7 @@ impl ServerCertVerifier for PinnedRoot {
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
         let verifier = self.verifier(intermediates)?;
-        verified(end_entity, now, &BTreeSet::new(), |at| {
+        verified(end_entity, now, |at| {
             verifier.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, at)
         })
     }

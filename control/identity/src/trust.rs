@@ -49,6 +49,16 @@ impl TrustBundle {
         std::iter::once(&self.root).chain(self.rotation.as_ref().map(|rotation| &rotation.new))
     }
 
+    /// The trusted root with this digest.
+    pub fn root(&self, digest: RootDigest) -> Option<&RootCertificate> {
+        self.roots().find(|root| root.digest() == digest)
+    }
+
+    /// The root that join tokens name: the old one of a rotation, which every manager can prove.
+    pub fn named(&self) -> RootDigest {
+        self.root.digest()
+    }
+
     /// The trusted root that signed this certificate; `None` when none did.
     pub fn issuer_of(&self, certificate: &CertificateDer<'_>) -> Result<Option<RootDigest>, IdentityError> {
         for root in self.roots() {

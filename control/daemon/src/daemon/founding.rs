@@ -1,7 +1,7 @@
 //! What a new cluster begins with: its authority, its first manager, its first transaction.
 
 use std::net::SocketAddr;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use mesh_core::command::{InitCluster, JoinNode, init_cluster};
 use mesh_core::id::{ClusterId, Entropy, NodeId};
@@ -10,7 +10,7 @@ use mesh_core::secret::Secret;
 use mesh_core::spec::{ClusterSpec, NodeSpec, Role};
 use mesh_core::store::{Store, Transaction};
 use mesh_identity::tls::NodeIdentity;
-use mesh_identity::{Authority, CertificateRequest, NODE_CERTIFICATE_LIFE, TokenSecret, UnlockKey};
+use mesh_identity::{Authority, CertificateRequest, TokenSecret, TrustBundle, UnlockKey};
 
 use super::request::InitRequest;
 use crate::addresses::Addresses;
@@ -24,6 +24,8 @@ use crate::state::Membership;
 
 /// Everything a new cluster begins with.
 pub struct Founding {
+    /// What it trusts.
+    pub trust: TrustBundle,
     /// The first manager's certificate and key.
     pub identity: NodeIdentity,
     /// Its membership.
@@ -50,16 +52,22 @@ impl Founding {
             managers: vec![SocketAddr::new(addresses.advertise, addresses.advertise_port)],
             leaving: false,
         };
+        let life = request.spec.certificate_life;
         let first = first_transaction(config, request, &membership, &authority)?;
-        Ok(Self { identity: own_identity(&authority, &membership)?, membership, first })
+        let trust = TrustBundle::of(authority.root().clone());
+        Ok(Self { trust, identity: own_identity(&authority, &membership, life)?, membership, first })
     }
 }
 
-fn own_identity(authority: &Authority, membership: &Membership) -> Result<NodeIdentity, DaemonError> {
+fn own_identity(
+    authority: &Authority,
+    membership: &Membership,
+    life: Duration,
+) -> Result<NodeIdentity, DaemonError> {
     let csr = CertificateRequest::create()?;
     let subject = (membership.node, membership.role, membership.cluster);
-    let certificate = authority.issue(&csr.request_pem, subject, SystemTime::now(), NODE_CERTIFICATE_LIFE)?;
-    Ok(NodeIdentity::new(authority.root().clone(), certificate, csr.key_pem)?)
+    let certificate = authority.issue(&csr.request_pem, subject, SystemTime::now(), life)?;
+    Ok(NodeIdentity::new(&certificate, &csr.key_pem)?)
 }
 
 fn first_transaction(

@@ -6,17 +6,17 @@ use mesh_core::command::{JoinNode, Refusal, join_node};
 use mesh_core::id::NodeId;
 use mesh_core::object::{Cluster, NodeDescription};
 use mesh_core::spec::{Availability, NodeSpec, Role};
-use mesh_identity::{Authority, IdentityError, TokenSecret, TrustBundle};
+use mesh_identity::TokenSecret;
 use mesh_raft::{ProposeError, Raft};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tonic::{Request, Response, Status};
 
 use super::dispatcher::address;
-use super::envelope;
 use super::managers::unreachable;
 use super::proto::join_server::Join;
 use super::proto::{JoinRequest, JoinResponse};
+use super::{certificates, envelope};
 use crate::clock::now;
 use crate::entropy::SystemEntropy;
 use crate::leader::managers;
@@ -45,11 +45,8 @@ impl Join for JoinService {
             check_reach(&request.manager_addr).await?;
         }
         let id = NodeId::new(&mut SystemEntropy);
-        let subject = (id, role, cluster.id);
-        let authority = authority(cluster).map_err(|error| Status::internal(error.to_string()))?;
-        let certificate = authority
-            .issue(&request.certificate_request, subject, SystemTime::now(), cluster.spec.certificate_life)
-            .map_err(|error| Status::invalid_argument(error.to_string()))?;
+        let certificate =
+            certificates::sign(cluster, &request.certificate_request, id, role, SystemTime::now())?;
         self.add(&joining(id, role, cluster, &request)?).await?;
         tracing::info!(node = %id, addr = request.advertise_addr, "a node joins");
         Ok(Response::new(JoinResponse {
@@ -96,14 +93,6 @@ fn joining(id: NodeId, role: Role, cluster: &Cluster, request: &JoinRequest) -> 
         manager: None,
         issuer: cluster.signer,
     })
-}
-
-/// What signs certificates now.
-fn authority(cluster: &Cluster) -> Result<Authority, IdentityError> {
-    let trust = TrustBundle::from_pem(&cluster.trust)?;
-    let signs = trust.roots().find(|root| root.digest().0 == cluster.signer);
-    let root = signs.ok_or(IdentityError::KeyMismatch)?;
-    Authority::load(root.clone(), cluster.signing_key.expose())
 }
 
 /// A manager that the others cannot reach is not let in.

@@ -47,6 +47,7 @@ pub struct Cluster {
     dir: TempDir,
     addr: SocketAddr,
     identity: NodeIdentity,
+    trust: TrustBundle,
     manager: Option<Manager>,
 }
 
@@ -61,7 +62,8 @@ impl Cluster {
         let identity = issue(&authority, node, cluster);
         let first = first(&authority, cluster, node, addr);
         let raft = Raft::bootstrap(raft_config(&dir), first).await.unwrap();
-        let mut made = Self { dir, addr, identity, manager: None };
+        let trust = TrustBundle::of(authority.root().clone());
+        let mut made = Self { dir, addr, identity, trust, manager: None };
         made.serve(raft, listener);
         made
     }
@@ -77,8 +79,7 @@ impl Cluster {
     }
 
     fn serve(&mut self, raft: Raft, listener: TcpListener) {
-        let trust = TrustBundle::of(self.identity.root().clone());
-        let tls = LiveTls::new(&self.identity, trust).unwrap();
+        let tls = LiveTls::new(&self.identity, self.trust.clone()).unwrap();
         let cluster = self.identity.peer().cluster;
         self.manager = Some(
             Manager::start(Parts {
@@ -108,7 +109,7 @@ impl Cluster {
             Role::Worker => &cluster.worker_token,
             Role::Manager => &cluster.manager_token,
         };
-        JoinToken { root: self.identity.root().digest(), secret: secret.expose().parse().unwrap() }
+        JoinToken { root: self.trust.named(), secret: secret.expose().parse().unwrap() }
     }
 
     pub fn application(&self, token: JoinToken) -> Application {
@@ -190,7 +191,7 @@ fn issue(authority: &Authority, node: NodeId, cluster: ClusterId) -> NodeIdentit
     let subject = (node, Role::Manager, cluster);
     let certificate =
         authority.issue(&csr.request_pem, subject, SystemTime::now(), NODE_CERTIFICATE_LIFE).unwrap();
-    NodeIdentity::new(authority.root().clone(), certificate, csr.key_pem).unwrap()
+    NodeIdentity::new(&certificate, &csr.key_pem).unwrap()
 }
 
 fn first(authority: &Authority, cluster: ClusterId, node: NodeId, addr: SocketAddr) -> Transaction {
@@ -279,8 +280,9 @@ impl Worker {
         };
         let file = SavedFile::new(dir.path().join("view"));
         worker::start(facts, runtime.clone(), network.clone(), file, inbox, stopping).await.unwrap();
+        let tls = LiveTls::new(&admission.identity, admission.trust.clone()).unwrap();
         let settings = SessionSettings {
-            tls: Arc::new(admission.identity.client_config().unwrap()),
+            tls: Arc::new(tls.client_config().unwrap()),
             advertise_addr: admission.membership.advertise_addr,
             data_path_addr: admission.membership.data_path_addr,
             outbox: agent.outbox.clone(),
