@@ -25,7 +25,7 @@ use crate::describe::describe;
 use crate::error::DaemonError;
 use crate::joining::{Admission, Application};
 use crate::member::{self, Member};
-use crate::office::{self, FIRST_MANAGER, ManagerStart, Post, Serving};
+use crate::office::{self, FIRST_MANAGER, Loss, ManagerStart, Post, Serving};
 use crate::settling::Settling;
 use crate::state::StateDir;
 use crate::transport::Own;
@@ -105,8 +105,12 @@ impl Daemon {
         }
     }
 
-    /// Makes a cluster with this node as its first manager; returns when the cluster accepts writes.
+    /// Makes a cluster with this node as its first manager, or goes on alone with the one that it manages;
+    /// returns when the cluster accepts writes.
     pub async fn init(&self, request: InitRequest) -> Result<NodeId, DaemonError> {
+        if request.force_new_cluster {
+            return self.force_new_cluster().await;
+        }
         self.begin()?;
         // The change goes on when the caller stops waiting.
         let daemon = self.clone();
@@ -254,8 +258,8 @@ impl Daemon {
         joining
     }
 
-    /// Stops this node's tasks, clears its dataplane and forgets the cluster. The last manager refuses
-    /// without `force`.
+    /// Stops this node's tasks, clears its dataplane and forgets the cluster. A manager refuses without `force`;
+    /// with it the other managers are told first, so that they do not count it any more.
     pub async fn leave(&self, force: bool) -> Result<(), DaemonError> {
         let member = {
             let mut status = self.status();
@@ -267,8 +271,15 @@ impl Daemon {
                     *status = Status::Inactive;
                     return self.inner.state.forget();
                 }
-                Status::Active(member) if member.record().now().role == Role::Manager && !force => {
-                    return Err(DaemonError::LastManager);
+                Status::Active(member) if member.is_manager() && !force => {
+                    return Err(match member.office().loss() {
+                        Loss::Cluster => DaemonError::LastManager,
+                        Loss::Quorum { left, total } => DaemonError::LeaveLosesQuorum { left, total },
+                        Loss::Spare => DaemonError::LeavesAsManager { warning: "" },
+                        Loss::Unknown => DaemonError::LeavesAsManager {
+                            warning: "Doing so may lose the consensus of your cluster. ",
+                        },
+                    });
                 }
                 Status::Active(member) => {
                     let member = Arc::clone(member);
@@ -287,6 +298,9 @@ impl Daemon {
         if let Err(error) = member.record().change(|membership| membership.leaving = true).await {
             self.set(Status::Active(member));
             return Err(error);
+        }
+        if member.is_manager() {
+            member.office().depart(true).await;
         }
         member.record().close().await;
         member.leave(config).await;

@@ -49,6 +49,35 @@ pub enum DaemonError {
          manager erases all current state of the swarm. Use `--force` to ignore this message."
     )]
     LastManager,
+    /// The other managers would have no quorum.
+    #[error(
+        "You are attempting to leave the swarm on a node that is participating as a manager. Removing this node \
+         leaves {left} managers out of {total}. Without a Raft quorum your swarm will be inaccessible. The only \
+         way to restore a swarm that has lost consensus is to reinitialize it with `--force-new-cluster`. Use \
+         `--force` to suppress this message."
+    )]
+    LeaveLosesQuorum {
+        /// Managers that answer, without this one.
+        left: usize,
+        /// All managers, this one among them.
+        total: usize,
+    },
+    /// A manager leaves only when it is told so with force.
+    #[error(
+        "You are attempting to leave the swarm on a node that is participating as a manager. {warning}The only \
+         way to restore a swarm that has lost consensus is to reinitialize it with `--force-new-cluster`. Use \
+         `--force` to suppress this message."
+    )]
+    LeavesAsManager {
+        /// What may come of it; a sentence and a space, or nothing.
+        warning: &'static str,
+    },
+    /// The managers can decide without going on alone.
+    #[error(
+        "this cluster has a quorum: to go on alone would split it. Demote or remove the other managers instead \
+         (`node demote`, `node rm`)"
+    )]
+    HasQuorum,
     /// A join goes on in the background.
     #[error(
         "Timeout was reached before node joined. The attempt to join the swarm will continue in the background. \
@@ -165,6 +194,9 @@ impl DaemonError {
             | Self::AlreadyMember
             | Self::NotMember
             | Self::LastManager
+            | Self::LeaveLosesQuorum { .. }
+            | Self::LeavesAsManager { .. }
+            | Self::HasQuorum
             | Self::JoinTimeout
             | Self::ManagerClosed { .. }
             | Self::Busy => ErrorKind::Unavailable,

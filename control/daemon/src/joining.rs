@@ -150,6 +150,7 @@ impl Application {
             data_path_addr: self.addresses.data_path,
             managers: given.managers.iter().filter_map(|addr| addr.parse().ok()).collect(),
             leaving: false,
+            forcing: false,
         };
         Ok(Admission { membership, identity, trust })
     }

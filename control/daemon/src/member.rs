@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::future::join_all;
-use mesh_core::assignment::Standing;
+use mesh_core::spec::Role;
 use mesh_dataplane::Dataplane;
 use mesh_identity::LiveTls;
 use mesh_runtime::native::{NativeConfig, NativeRuntime};
@@ -91,8 +91,8 @@ impl Member {
         let office = Office::open(place, manager).await?;
         let (agent, inbox) = ways();
         let (session_state, session, end_session) = hold_session(&membership, &tls, managers, &agent)?;
-        tokio::spawn(remember_managers(record.clone(), known));
-        tokio::spawn(follow(record.clone(), agent.standing.clone()));
+        tokio::spawn(record.clone().remember(known));
+        tokio::spawn(record.clone().follow(agent.standing.clone()));
         let (stop_agent, agent_stops) = watch::channel(false);
         let running = Running { session, end_session, stop_agent };
         match start_agent(config, state, &membership, inbox, agent_stops).await {
@@ -116,6 +116,12 @@ impl Member {
     /// This node's membership.
     pub fn record(&self) -> &Record {
         &self.record
+    }
+
+    /// Whether this node is a manager, or is to become one.
+    pub fn is_manager(&self) -> bool {
+        let membership = self.record.now();
+        membership.role == Role::Manager || membership.raft_id.is_some()
     }
 
     /// This node's part as a manager.
@@ -279,28 +285,4 @@ fn hold_session(
     let (end, ends) = watch::channel(None);
     let session = tokio::spawn(session::keep(settings, managers, state, ends));
     Ok((state_of, session, end))
-}
-
-/// Writes down the managers whenever they change.
-async fn remember_managers(record: Record, mut managers: watch::Receiver<Vec<SocketAddr>>) {
-    while managers.changed().await.is_ok() {
-        let known = managers.borrow_and_update().clone();
-        if let Err(error) = record.change(|membership| membership.managers = known).await {
-            tracing::error!(%error, "the managers' addresses were not saved");
-        }
-    }
-}
-
-/// Goes for the role that the managers want of this node.
-async fn follow(record: Record, mut standing: watch::Receiver<Option<Standing>>) {
-    while let Ok(wanted) = standing.wait_for(Option::is_some).await.map(|told| told.clone()) {
-        if let Some(wanted) = wanted
-            && let Err(error) = record.change(|membership| membership.role = wanted.role).await
-        {
-            tracing::error!(%error, "the node's role was not saved");
-        }
-        if standing.changed().await.is_err() {
-            return;
-        }
-    }
 }

@@ -5,7 +5,9 @@
 //! raft's state is made until after it is gone. So each step may be repeated, and a restarted daemon goes on
 //! where the last one was.
 
+mod alone;
 mod calls;
+mod departure;
 mod keeper;
 mod start;
 
@@ -13,11 +15,13 @@ use std::net::SocketAddr;
 use std::sync::{Mutex, PoisonError};
 
 use mesh_identity::LiveTls;
-use mesh_raft::Raft;
+use mesh_raft::{Forced, Raft};
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
+use self::calls::Calls;
+pub use self::departure::Loss;
 use self::keeper::Keeper;
 use crate::error::DaemonError;
 use crate::manager::Manager;
@@ -79,6 +83,7 @@ pub enum ManagerStart {
 }
 
 /// What the office needs of the node.
+#[derive(Clone)]
 pub struct Place {
     /// The node's files.
     pub state: StateDir,
@@ -90,9 +95,30 @@ pub struct Place {
     pub managers: watch::Receiver<Vec<SocketAddr>>,
 }
 
+impl Place {
+    /// The way to the other managers.
+    fn calls(&self) -> Calls {
+        Calls {
+            managers: self.managers.clone(),
+            own: self.record.now().manager_addr(),
+            tls: self.tls.clone(),
+        }
+    }
+}
+
+/// What is asked of whoever keeps the office.
+enum Order {
+    /// Go on alone.
+    Force(oneshot::Sender<Result<Forced, DaemonError>>),
+    /// Tell what going on alone would keep and drop.
+    Survey(oneshot::Sender<Result<Forced, DaemonError>>),
+}
+
 /// The running part.
 pub struct Office {
+    place: Place,
     post: watch::Receiver<Post>,
+    orders: mpsc::Sender<Order>,
     stop: watch::Sender<bool>,
     keeper: Mutex<Option<JoinHandle<()>>>,
 }
@@ -103,10 +129,11 @@ impl Office {
     pub async fn open(place: Place, start: ManagerStart) -> Result<Self, DaemonError> {
         let (stop, stopping) = watch::channel(false);
         let (post, posts) = watch::channel(Post::Vacant);
-        let mut keeper = Keeper::new(place, post);
+        let (orders, ordered) = mpsc::channel(1);
+        let mut keeper = Keeper::new(place.clone(), post);
         keeper.begin(start).await?;
-        let keeper = Mutex::new(Some(tokio::spawn(keeper.run(stopping))));
-        Ok(Self { post: posts, stop, keeper })
+        let keeper = Mutex::new(Some(tokio::spawn(keeper.run(ordered, stopping))));
+        Ok(Self { place, post: posts, orders, stop, keeper })
     }
 
     /// How the node stands as a manager.
@@ -120,6 +147,25 @@ impl Office {
             Post::Held(serving) => Some(serving.clone()),
             Post::Vacant | Post::Entering { .. } | Post::Closed { .. } => None,
         }
+    }
+
+    /// Goes on alone with the state that this manager has.
+    pub async fn force_new_cluster(&self) -> Result<Forced, DaemonError> {
+        self.order(Order::Force).await
+    }
+
+    /// What going on alone would keep and drop. Nothing is changed; this manager pauses meanwhile.
+    pub async fn survey_new_cluster(&self) -> Result<Forced, DaemonError> {
+        self.order(Order::Survey).await
+    }
+
+    async fn order<T>(
+        &self,
+        order: impl FnOnce(oneshot::Sender<Result<T, DaemonError>>) -> Order,
+    ) -> Result<T, DaemonError> {
+        let (reply, answer) = oneshot::channel();
+        self.orders.send(order(reply)).await.map_err(|_| DaemonError::Busy)?;
+        answer.await.map_err(|_| DaemonError::Busy)?
     }
 
     /// Ends the manager, if there is one: another leads by then, if any can. What is on disk is complete on

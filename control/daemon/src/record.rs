@@ -1,7 +1,9 @@
 //! The node's membership while the daemon runs: one place that says it, changes it and writes it down.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
+use mesh_core::assignment::Standing;
 use tokio::sync::{Mutex, watch};
 
 use crate::error::DaemonError;
@@ -52,6 +54,26 @@ impl Record {
         self.now.send_replace(next);
         Ok(())
     }
+
+    /// Writes down the managers whenever they change.
+    pub async fn remember(self, mut managers: watch::Receiver<Vec<SocketAddr>>) {
+        while managers.changed().await.is_ok() {
+            let known = managers.borrow_and_update().clone();
+            if let Err(error) = self.change(|membership| membership.managers = known).await {
+                tracing::error!(%error, "the managers' addresses were not saved");
+            }
+        }
+    }
+
+    /// Goes for the role that the managers want of this node.
+    pub async fn follow(self, mut standing: watch::Receiver<Option<Standing>>) {
+        while standing.changed().await.is_ok() {
+            let Some(role) = standing.borrow_and_update().as_ref().map(|told| told.role) else { continue };
+            if let Err(error) = self.change(|membership| membership.role = role).await {
+                tracing::error!(%error, "the node's role was not saved");
+            }
+        }
+    }
 }
 
 #[cfg(test)]
@@ -75,6 +97,7 @@ mod tests {
             data_path_addr: [192, 0, 2, 11].into(),
             managers: Vec::new(),
             leaving: false,
+            forcing: false,
         }
     }
 

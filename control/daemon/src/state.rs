@@ -41,6 +41,9 @@ pub struct Membership {
     pub managers: Vec<SocketAddr>,
     /// The node was told to leave and is not done yet.
     pub leaving: bool,
+    /// The manager was told to go on alone and is not done yet.
+    #[serde(default)]
+    pub forcing: bool,
 }
 
 impl Membership {
@@ -48,6 +51,12 @@ impl Membership {
     pub fn manager_addr(&self) -> SocketAddr {
         let port = self.advertise_port.unwrap_or(self.listen_addr.port());
         SocketAddr::new(self.advertise_addr, port)
+    }
+
+    /// The role that the node's certificate has to have: a manager needs its own until it is none any more,
+    /// since the others may need its vote to let it go.
+    pub fn certificate_role(&self) -> Role {
+        if self.raft_id.is_some() { Role::Manager } else { self.role }
     }
 }
 
@@ -206,6 +215,7 @@ mod tests {
             data_path_addr: [192, 0, 2, 11].into(),
             managers: vec![([192, 0, 2, 11], 2377).into()],
             leaving: false,
+            forcing: false,
         }
     }
 

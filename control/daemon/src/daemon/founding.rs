@@ -51,6 +51,7 @@ impl Founding {
             data_path_addr: addresses.data_path,
             managers: vec![SocketAddr::new(addresses.advertise, addresses.advertise_port)],
             leaving: false,
+            forcing: false,
         };
         let life = request.spec.certificate_life;
         let first = first_transaction(config, request, &membership, &authority)?;

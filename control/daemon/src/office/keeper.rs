@@ -6,12 +6,12 @@ use std::time::Duration;
 use mesh_core::spec::Role;
 use mesh_raft::{OpenError, Part, Raft, RaftConfig};
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::calls::{CallError, Calls, Group};
+use super::calls::{CallError, Group};
 use super::start::{draw_raft_id, listen, raft_config};
-use super::{ManagerStart, Place, Post, Serving};
+use super::{ManagerStart, Order, Place, Post, Serving};
 use crate::error::DaemonError;
 use crate::manager::{Manager, Parts};
 use crate::state::Membership;
@@ -65,9 +65,16 @@ enum Outcome {
     Dispensable,
 }
 
+/// What the keeper has to do with.
+enum Happened {
+    Order(Order),
+    Outcome(Outcome),
+}
+
+/// The keeper's state.
 pub(super) struct Keeper {
-    place: Place,
-    post: watch::Sender<Post>,
+    pub(super) place: Place,
+    pub(super) post: watch::Sender<Post>,
     seat: Seat,
     listener: Option<TcpListener>,
     wait: Duration,
@@ -96,7 +103,7 @@ impl Keeper {
     }
 
     /// Goes on with the state of an earlier daemon.
-    async fn reopen(&mut self, membership: &Membership) -> Result<(), DaemonError> {
+    pub(super) async fn reopen(&mut self, membership: &Membership) -> Result<(), DaemonError> {
         let Some(raft_id) = membership.raft_id else {
             if membership.role == Role::Manager {
                 self.post.send_replace(Post::Entering { error: String::new() });
@@ -105,6 +112,10 @@ impl Keeper {
         };
         if membership.role == Role::Worker || !self.place.state.raft_file().exists() {
             return Ok(());
+        }
+        if membership.forcing {
+            // It was cut off in the middle of it.
+            return self.go_alone().await.map(drop);
         }
         let listener = listen(membership.listen_addr).await?;
         let own = Own { raft_id, addr: membership.manager_addr() };
@@ -119,7 +130,7 @@ impl Keeper {
     }
 
     /// Runs until it is stopped.
-    pub async fn run(mut self, mut stop: Stop) {
+    pub async fn run(mut self, mut orders: mpsc::Receiver<Order>, mut stop: Stop) {
         loop {
             let membership = self.place.record.now();
             let due = self.due(&membership);
@@ -129,14 +140,16 @@ impl Keeper {
             }
             let mut record = self.place.record.watch();
             let changed = record.wait_for(|now| now.role != membership.role);
-            let outcome = tokio::select! {
+            let happened = tokio::select! {
                 biased;
                 () = raised(&mut stop) => break,
-                _ = changed => None,
-                outcome = self.wait_for(due, &membership) => Some(outcome),
+                Some(order) = orders.recv() => Happened::Order(order),
+                _ = changed => continue,
+                outcome = self.wait_for(due, &membership) => Happened::Outcome(outcome),
             };
-            if let Some(outcome) = outcome {
-                self.go_on(outcome).await;
+            match happened {
+                Happened::Order(order) => self.carry_out(order).await,
+                Happened::Outcome(outcome) => self.go_on(outcome).await,
             }
         }
         if let Seat::Taken { manager, .. } = self.seat {
@@ -159,7 +172,7 @@ impl Keeper {
     /// The part of a step that waits for others; may be dropped at any time.
     async fn wait_for(&self, due: Due, membership: &Membership) -> Outcome {
         sleep_until(self.not_before).await;
-        let calls = self.calls(membership);
+        let calls = self.place.calls();
         match due {
             Due::Rest | Due::Resign => std::future::pending().await,
             Due::Ask => Outcome::Group(calls.members().await),
@@ -173,14 +186,6 @@ impl Keeper {
                 let gone = managers.wait_for(|known| !known.contains(&calls.own)).await.is_ok();
                 if gone { Outcome::Dispensable } else { std::future::pending().await }
             }
-        }
-    }
-
-    fn calls(&self, membership: &Membership) -> Calls {
-        Calls {
-            managers: self.place.managers.clone(),
-            own: membership.manager_addr(),
-            tls: self.place.tls.clone(),
         }
     }
 
@@ -252,7 +257,7 @@ impl Keeper {
         Ok(raft_id)
     }
 
-    fn seat(
+    pub(super) fn seat(
         &mut self,
         raft: Raft,
         transport: PeerTransport,
@@ -285,19 +290,24 @@ impl Keeper {
         }
     }
 
-    fn close(&mut self, error: &OpenError) {
+    pub(super) fn close(&mut self, error: &OpenError) {
         tracing::error!(%error, "this manager's state cannot be used");
         self.seat = Seat::Closed;
         self.post.send_replace(Post::Closed { error: error.to_string() });
     }
 
-    /// Ends the manager and forgets what it was.
-    async fn abandon(&mut self) -> Result<(), DaemonError> {
+    /// Ends the manager; its state stays.
+    pub(super) async fn stand_up(&mut self) {
         self.post.send_replace(Post::Vacant);
         if let Seat::Taken { manager, .. } = std::mem::replace(&mut self.seat, Seat::Empty) {
             manager.stop().await;
         }
         self.listener = None;
+    }
+
+    /// Ends the manager and forgets what it was.
+    async fn abandon(&mut self) -> Result<(), DaemonError> {
+        self.stand_up().await;
         self.place.state.clear_raft()?;
         self.place.record.change(|membership| membership.raft_id = None).await
     }

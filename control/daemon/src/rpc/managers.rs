@@ -73,23 +73,27 @@ impl ManagersService {
             self.remove(old.raft_id, false).await?;
         }
         let members = self.raft.members().borrow().clone();
-        let known = members.get(status.raft_id);
-        if known.is_none_or(|known| known.addr != Some(status.addr)) {
-            self.check(id, status.addr).await?;
-        }
         let (raft_id, addr) = (status.raft_id, status.addr);
+        if members.is_removed(raft_id) {
+            return Err(Status::already_exists(format!("number {raft_id} was a manager's before")));
+        }
+        let known = members.get(raft_id);
+        let moved = known.is_none_or(|known| known.addr != Some(addr));
+        if moved {
+            self.check(id, addr).await?;
+        }
+        // Before raft knows it: a member that the store does not know is removed.
+        self.note(id, Some(status)).await?;
         match known {
             None => self.change(MemberChange::AddLearner { id: raft_id, addr }, false).await?,
-            Some(known) if known.addr != Some(addr) => {
-                self.change(MemberChange::Move { id: raft_id, addr }, false).await?;
-            }
+            Some(_) if moved => self.change(MemberChange::Move { id: raft_id, addr }, false).await?,
             Some(_) => {}
         }
         if known.is_none_or(|known| known.part == Part::Learner) {
             self.change(MemberChange::Promote { id: raft_id }, false).await?;
         }
         tracing::info!(node = %id, raft_id, %addr, "a manager votes");
-        self.note(id, Some(status)).await
+        Ok(())
     }
 
     /// Whether the node answers at the address with its own certificate.
