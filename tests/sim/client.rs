@@ -1,5 +1,6 @@
 //! Users: they ask whatever manager they think leads, and remember what they were told.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use mesh_core::command::{
@@ -125,7 +126,7 @@ fn set_availability(store: &Store, now: Timestamp, rng: &mut Rng) -> Option<(Op,
         None => (rng.pick(&nodes)?, Availability::Drain),
     };
     let spec = NodeSpec { availability, ..node.spec.clone() };
-    let transaction = update_node(store, node.id, node.meta.version, spec, now).ok()?;
+    let transaction = update_node(store, node.id, node.meta.version, spec, &BTreeSet::new(), now).ok()?;
     Some((Op::Other, None, transaction))
 }
 
@@ -133,7 +134,7 @@ fn set_availability(store: &Store, now: Timestamp, rng: &mut Rng) -> Option<(Op,
 pub fn undrain(store: &Store, now: Timestamp) -> Option<Transaction> {
     let node = store.nodes().find(|node| node.spec.availability != Availability::Active)?;
     let spec = NodeSpec { availability: Availability::Active, ..node.spec.clone() };
-    update_node(store, node.id, node.meta.version, spec, now).ok()
+    update_node(store, node.id, node.meta.version, spec, &BTreeSet::new(), now).ok()
 }
 
 /// Lets a worker in that is not known yet.

@@ -1,16 +1,17 @@
 //! The shell around [`mesh_core::leader::Leader`]: for as long as this manager leads, hands it what happens
 //! and does what it says.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use mesh_core::assignment::AssignmentUpdate;
+use mesh_core::command::depart_node;
 use mesh_core::id::{NodeId, SessionId, TaskId};
 use mesh_core::leader::{Actions, Event, Leader, Settled};
-use mesh_core::object::{Node, NodeDescription, NodeState, TaskStatus};
-use mesh_core::store::{Change, Delta, Expect, Object, Store, Transaction, Write};
+use mesh_core::object::{NodeDescription, TaskStatus};
+use mesh_core::store::{Change, Delta, Store, Transaction};
 use mesh_core::time::Timestamp;
 use mesh_raft::{Committed, ProposeError, Raft, Role};
 use std::sync::Arc;
@@ -320,14 +321,9 @@ impl<'a> Term<'a> {
 /// tells the same a little later.
 async fn mark_left(raft: Raft, id: NodeId) {
     for _ in 0..LEAVE_TRIES {
-        let Some(node) = raft.store().node(id).cloned() else { return };
-        let mut left = Node::clone(&node);
-        left.status.state = NodeState::Down;
-        "the node left the cluster".clone_into(&mut left.status.message);
-        let expect = Expect::Version(node.meta.version);
-        let object = Object::Node(Arc::new(left));
-        let transaction = Transaction { at: now(), writes: vec![Write::Put { object, expect }] };
-        match raft.propose(transaction).await {
+        // It goes whatever the others need: nobody is asked here.
+        let Ok(left) = depart_node(&raft.store(), id, true, &BTreeSet::new(), now()) else { return };
+        match raft.propose(left).await {
             Ok(_) => return,
             Err(ProposeError::Conflict(_)) => {}
             Err(error) => {

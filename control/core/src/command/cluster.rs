@@ -46,6 +46,8 @@ pub struct UpdateCluster {
     pub worker_token: Option<Secret>,
     /// New secret of the managers' join token.
     pub manager_token: Option<Secret>,
+    /// New key that seals every manager's keys.
+    pub unlock_key: Option<Secret>,
 }
 
 /// Makes the cluster, its first node and the ingress network. `store` must be empty.
@@ -79,7 +81,7 @@ pub fn init_cluster(
     Ok(Transaction { at: now, writes })
 }
 
-/// Changes the cluster's settings or its tokens.
+/// Changes the cluster's settings, its tokens or its unlock key.
 pub fn update_cluster(store: &Store, request: UpdateCluster, now: Timestamp) -> Result<Transaction, Refusal> {
     let mut cluster = Cluster::clone(current(store)?);
     if cluster.meta.version != request.version {
@@ -92,6 +94,7 @@ pub fn update_cluster(store: &Store, request: UpdateCluster, now: Timestamp) -> 
     }
     cluster.worker_token = request.worker_token.unwrap_or(cluster.worker_token);
     cluster.manager_token = request.manager_token.unwrap_or(cluster.manager_token);
+    cluster.unlock_key = request.unlock_key.unwrap_or(cluster.unlock_key);
     Ok(Transaction { at: now, writes: vec![Write::update(cluster.into())] })
 }
 

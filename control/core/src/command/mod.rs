@@ -5,19 +5,23 @@
 //! is applied, [`crate::store::Store::apply`] answers with a conflict and the caller asks again.
 
 mod cluster;
+mod members;
 mod network;
 mod node;
 mod refusal;
+mod root;
 mod service;
 #[cfg(test)]
 mod tests;
 mod validate;
 
 pub use cluster::{InitCluster, UpdateCluster, init_cluster, update_cluster};
+pub use members::{enter_raft, force_new_cluster, leave_raft};
 pub use network::{create_network, remove_network};
 pub(crate) use node::check_description;
-pub use node::{JoinNode, join_node, remove_node, update_node};
+pub use node::{JoinNode, depart_node, join_node, rejoin_node, remove_node, renew_node, update_node};
 pub use refusal::{PortUsage, Refusal, RefusalKind};
+pub use root::{NewRoot, RootStage, begin_root_rotation, finish_root_rotation, root_stage};
 pub use service::{create_service, remove_service, scale_service, update_service};
 pub use validate::{
     ALIASES_MAX, CONSTRAINTS_MAX, LABELS_BYTES_MAX, LABELS_MAX, NETWORKS_MAX, PORTS_MAX, REPLICAS_MAX,

@@ -1,10 +1,11 @@
-//! Nodes: join, update, remove.
+//! Nodes: join, come back, update, leave, remove.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::refusal::Refusal;
-use super::{cluster, validate};
+use super::{cluster, members, validate};
 use crate::id::NodeId;
 use crate::object::{ManagerStatus, Meta, Node, NodeDescription, NodeState, NodeStatus};
 use crate::spec::{NodeSpec, Role};
@@ -37,54 +38,142 @@ pub struct JoinNode {
 pub fn join_node(store: &Store, request: JoinNode, now: Timestamp) -> Result<Transaction, Refusal> {
     cluster::current(store)?;
     if store.node(request.id).is_some() {
-        return Ok(Transaction { at: now, writes: Vec::new() });
+        return Ok(nothing(now));
     }
-    let same_address = |node: &&Arc<Node>| node.status.data_path_addr == request.data_path_addr;
-    let alive = |node: &&Arc<Node>| node.status.state == NodeState::Ready;
-    if let Some(other) = store.nodes().filter(same_address).find(alive) {
-        let reason = format!("{} is the address of node {} already", request.data_path_addr, other.id);
-        return Err(Refusal::invalid("data path address", reason));
-    }
+    check_twin(store, &request)?;
     let node = new_node(request)?;
     Ok(Transaction { at: now, writes: vec![Write::create(node.into())] })
 }
 
-/// Changes what the operator wants of a node: its name, labels and availability.
+/// A node that the store knows comes back with a new certificate: it keeps its labels and its availability,
+/// and is from now on what the token makes it, a manager or a worker. `reachable` is as in [`update_node`].
+pub fn rejoin_node(
+    store: &Store,
+    request: JoinNode,
+    reachable: &BTreeSet<u64>,
+    now: Timestamp,
+) -> Result<Transaction, Refusal> {
+    let known = find(store, request.id)?;
+    check_twin(store, &request)?;
+    if request.spec.role == Role::Worker {
+        members::check_demotion(store, known, reachable)?;
+    }
+    let back = new_node(request)?;
+    let mut node = Node::clone(known);
+    node.spec.role = back.spec.role;
+    (node.description, node.issuer) = (back.description, back.issuer);
+    (node.status.addr, node.status.data_path_addr) = (back.status.addr, back.status.data_path_addr);
+    if node.status.state == NodeState::Disconnected {
+        (node.status.state, node.status.message) = (NodeState::Down, back.status.message);
+    }
+    Ok(changed(known, node, now))
+}
+
+/// Changes what the operator wants of a node: its name, labels, availability and role. Being a manager comes
+/// and goes in steps after that ([`super::enter_raft`], [`crate::roles`]). `reachable` holds raft's numbers of
+/// the managers that answer, the leader's own among them.
 pub fn update_node(
     store: &Store,
     id: NodeId,
     version: u64,
     spec: NodeSpec,
+    reachable: &BTreeSet<u64>,
     now: Timestamp,
 ) -> Result<Transaction, Refusal> {
-    let mut node = Node::clone(find(store, id)?);
-    if node.meta.version != version {
+    let known = find(store, id)?;
+    if known.meta.version != version {
         return Err(Refusal::OutOfSequence);
     }
     validate::node(&spec)?;
-    if spec.role != node.spec.role {
-        return Err(Refusal::NotAvailable { what: "changing the role of a node" });
+    if spec.role == Role::Worker {
+        members::check_demotion(store, known, reachable)?;
     }
+    let mut node = Node::clone(known);
     node.spec = spec;
     Ok(Transaction { at: now, writes: vec![Write::update(node.into())] })
 }
 
-/// Forgets a node that is down; with `force` also one that is not. Its tasks are replaced.
-pub fn remove_node(store: &Store, id: NodeId, force: bool, now: Timestamp) -> Result<Transaction, Refusal> {
+/// Forgets a node that is down; its tasks are replaced. With `force` also one that is not, and one that is a
+/// manager: raft is told afterwards. What would leave no quorum is refused all the same.
+pub fn remove_node(
+    store: &Store,
+    id: NodeId,
+    force: bool,
+    reachable: &BTreeSet<u64>,
+    now: Timestamp,
+) -> Result<Transaction, Refusal> {
     let node = find(store, id)?;
-    if node.spec.role == Role::Manager || node.manager.is_some() {
+    if node.manager.is_some() && !force {
         return Err(Refusal::NodeIsManager { node: id });
     }
     if node.status.state == NodeState::Ready && !force {
         return Err(Refusal::NodeNotDown { node: id });
     }
+    members::check_loss(store, node, reachable)?;
     let writes = vec![Write::Delete { key: Key::Node(id), expect: Expect::Version(node.meta.version) }];
     Ok(Transaction { at: now, writes })
 }
 
-fn find(store: &Store, id: NodeId) -> Result<&Arc<Node>, Refusal> {
+/// A node says that it leaves: its tasks end and are replaced at once, and nobody waits for it. A manager is one
+/// no more from here on, which is refused without `force` where the others could not go on without it.
+pub fn depart_node(
+    store: &Store,
+    id: NodeId,
+    force: bool,
+    reachable: &BTreeSet<u64>,
+    now: Timestamp,
+) -> Result<Transaction, Refusal> {
+    let known = find(store, id)?;
+    if !force {
+        members::check_demotion(store, known, reachable)?;
+    }
+    let mut node = Node::clone(known);
+    (node.manager, node.spec.role) = (None, Role::Worker);
+    node.status.state = NodeState::Disconnected;
+    "the node left the cluster".clone_into(&mut node.status.message);
+    Ok(changed(known, node, now))
+}
+
+/// A node has a new certificate, signed by the root with this SHA-256 (of its DER).
+pub fn renew_node(
+    store: &Store,
+    id: NodeId,
+    issuer: [u8; 32],
+    now: Timestamp,
+) -> Result<Transaction, Refusal> {
+    let known = find(store, id)?;
+    Ok(changed(known, Node { issuer, ..Node::clone(known) }, now))
+}
+
+/// Two nodes that are there do not share an address.
+fn check_twin(store: &Store, request: &JoinNode) -> Result<(), Refusal> {
+    let twin = |node: &&Arc<Node>| {
+        node.id != request.id
+            && node.status.data_path_addr == request.data_path_addr
+            && node.status.state == NodeState::Ready
+    };
+    match store.nodes().find(twin) {
+        Some(other) => {
+            let reason = format!("{} is the address of node {} already", request.data_path_addr, other.id);
+            Err(Refusal::invalid("data path address", reason))
+        }
+        None => Ok(()),
+    }
+}
+
+pub(super) fn find(store: &Store, id: NodeId) -> Result<&Arc<Node>, Refusal> {
     let missing = || LookupError::NotFound { kind: Kind::Node, text: id.to_string() };
     Ok(store.node(id).ok_or_else(missing)?)
+}
+
+/// From a node as it is known to one as it shall be. The same again is no change.
+pub(super) fn changed(known: &Node, node: Node, now: Timestamp) -> Transaction {
+    let change = Some(node).filter(|node| node != known);
+    Transaction { at: now, writes: change.map(|node| Write::update(node.into())).into_iter().collect() }
+}
+
+fn nothing(now: Timestamp) -> Transaction {
+    Transaction { at: now, writes: Vec::new() }
 }
 
 pub(super) fn new_node(request: JoinNode) -> Result<Node, Refusal> {

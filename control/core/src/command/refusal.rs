@@ -182,6 +182,43 @@ pub enum Refusal {
         /// The node.
         node: NodeId,
     },
+    /// A node that is not to be a manager would become a member of raft's group.
+    #[error("node {node} is not to be a manager: promote it first")]
+    NodeNotManager {
+        /// The node.
+        node: NodeId,
+    },
+    /// A number of raft's belongs to another node.
+    #[error("raft id {raft_id} belongs to node {owner}")]
+    RaftIdTaken {
+        /// The number.
+        raft_id: u64,
+        /// Who has it.
+        owner: NodeId,
+    },
+    /// The only manager would become a worker.
+    #[error("attempting to demote the last manager of the swarm")]
+    LastManager,
+    /// The managers that are left could decide nothing.
+    #[error("can't remove member from the raft: this would result in a loss of quorum")]
+    QuorumLoss,
+    /// The root is being changed already.
+    #[error("the root certificate is being changed already: try again when every node has renewed its own")]
+    RootRotating,
+    /// The new root is the old one.
+    #[error("the new root is the cluster's root already")]
+    RootUnchanged,
+    /// The old root cannot go yet.
+    #[error(
+        "the old root is still needed: {} nodes have no certificate of the new root (the first is {}). They \
+         renew when they are reachable; one that will not return is removed with `node rm`",
+        nodes.len(),
+        nodes.first().map(ToString::to_string).unwrap_or_default()
+    )]
+    RootNeeded {
+        /// Nodes that hang on it.
+        nodes: Vec<NodeId>,
+    },
 }
 
 /// How a service has a port.
@@ -221,7 +258,14 @@ impl Refusal {
             | Self::NetworkInUse { .. }
             | Self::NoIngress
             | Self::NodeNotDown { .. }
-            | Self::NodeIsManager { .. } => RefusalKind::FailedPrecondition,
+            | Self::NodeIsManager { .. }
+            | Self::NodeNotManager { .. }
+            | Self::RaftIdTaken { .. }
+            | Self::LastManager
+            | Self::QuorumLoss
+            | Self::RootRotating
+            | Self::RootUnchanged
+            | Self::RootNeeded { .. } => RefusalKind::FailedPrecondition,
             Self::PortsExhausted { .. }
             | Self::AddressesExhausted { .. }
             | Self::PoolExhausted

@@ -224,6 +224,13 @@ pub(super) fn cluster(spec: &ClusterSpec) -> Checked {
     let beats = Duration::from_millis(100)..=Duration::from_hours(1);
     require(beats.contains(&spec.heartbeat), "dispatcher heartbeat", "must be between 100ms and 1h")?;
     require(spec.task_history_limit <= 1000, "task history limit", "must be at most 1000")?;
+    let lives = Duration::from_hours(1)..=Duration::from_hours(20 * 365 * 24);
+    let reason = "must be between 1h0m0s, which is the minimum certificate expiry time, and 20 years";
+    require(lives.contains(&spec.certificate_life), "certificate expiry", reason)?;
+    let entries = 1..=1_000_000;
+    require(entries.contains(&spec.snapshot_interval), "snapshot interval", "must be between 1 and 1000000")?;
+    let kept = spec.entries_kept <= 1_000_000;
+    require(kept, "log entries for slow followers", "must be at most 1000000")?;
     let ports = 1024..=49151;
     require(ports.contains(&spec.data_path_port), "data path port", "must be between 1024 and 49151")?;
     let own = [2377, 7946].contains(&spec.data_path_port);

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use crate::id::{NodeId, SessionId};
 use crate::object::NodeState;
 
-/// What each open session was sent and has applied. A session that ends, and a node that is down, is waited
-/// for no longer.
+/// What each open session was sent and has applied. A session that ends, and a node that is down or has left,
+/// is waited for no longer.
 #[derive(Debug, Default)]
 pub struct Settled {
     /// Log index up to which everything was sent.
@@ -44,7 +44,7 @@ impl Settled {
     /// A node's state changed.
     pub fn node(&mut self, node: NodeId, state: NodeState) {
         for progress in self.sessions.values_mut().filter(|progress| progress.node == node) {
-            progress.down = state == NodeState::Down;
+            progress.down = matches!(state, NodeState::Down | NodeState::Disconnected);
         }
     }
 

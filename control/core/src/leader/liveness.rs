@@ -135,7 +135,7 @@ impl Liveness {
         }
     }
 
-    /// Takes in a committed change; gives back the session of a node that was removed.
+    /// Takes in a committed change; gives back the session of a node that left or was removed.
     pub(super) fn observe(
         &mut self,
         store: &Store,
@@ -144,11 +144,11 @@ impl Liveness {
     ) -> Option<(NodeId, SessionId)> {
         match change {
             Change::Cluster(_) => self.heartbeat = heartbeat(store),
-            Change::Node(Delta { old: Some(old), new: None }) => {
-                let deadline = self.deadlines.remove(&old.id);
-                deadline.map(|at| self.by_time.remove(&(at, old.id)));
-                self.changed.remove(&old.id);
-                return self.sessions.remove(&old.id).map(|session| (old.id, session.id));
+            Change::Node(Delta { old: Some(old), new: None }) => return self.forget(old.id),
+            Change::Node(Delta { old: Some(old), new: Some(new) })
+                if has_left(new) && !has_left(old) =>
+            {
+                return self.forget(new.id);
             }
             Change::Node(Delta { old: None, new: Some(new) }) if !self.deadlines.contains_key(&new.id) => {
                 self.set_deadline(new.id, now + self.grace().max(TAKEOVER_GRACE));
@@ -156,6 +156,14 @@ impl Liveness {
             _ => {}
         }
         None
+    }
+
+    /// Forgets a node that is not there; gives back its session.
+    fn forget(&mut self, node: NodeId) -> Option<(NodeId, SessionId)> {
+        let deadline = self.deadlines.remove(&node);
+        deadline.map(|at| self.by_time.remove(&(at, node)));
+        self.changed.remove(&node);
+        self.sessions.remove(&node).map(|session| (node, session.id))
     }
 
     /// Notes whose time is over.
@@ -210,7 +218,11 @@ impl Liveness {
 }
 
 fn is_away(node: &Node) -> bool {
-    matches!(node.status.state, NodeState::Down | NodeState::Disconnected)
+    node.status.state == NodeState::Down || has_left(node)
+}
+
+fn has_left(node: &Node) -> bool {
+    node.status.state == NodeState::Disconnected
 }
 
 fn heartbeat(store: &Store) -> Duration {

@@ -1,4 +1,4 @@
-//! Tasks whose node cannot be asked any more: it was removed, or has been down for a day. They end as
+//! Tasks whose node cannot be asked any more: it left, was removed, or has been down for a day. They end as
 //! orphaned, so that their addresses are free again.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -41,10 +41,16 @@ impl Orphans {
     }
 
     fn note(&mut self, node: &Node) {
-        if node.status.state == NodeState::Down {
-            self.due.entry(node.id).or_insert(node.meta.updated_at + ORPHAN_AFTER);
-        } else {
-            self.due.remove(&node.id);
+        match node.status.state {
+            NodeState::Down => {
+                self.due.entry(node.id).or_insert(node.meta.updated_at + ORPHAN_AFTER);
+            }
+            NodeState::Disconnected => {
+                self.due.insert(node.id, Timestamp::ZERO);
+            }
+            NodeState::Unknown | NodeState::Ready => {
+                self.due.remove(&node.id);
+            }
         }
     }
 

@@ -2,17 +2,32 @@
 
 use super::{Change, Claim, Conflict, Delta, Key, Store};
 use crate::id::NetworkId;
-use crate::object::{EndpointId, Network, Service, Task, VNI_MAX, Vni};
+use crate::object::{EndpointId, Network, Node, Service, Task, VNI_MAX, Vni};
 use crate::port::PublishMode;
 
 impl Store {
     /// Refuses a change that takes what belongs to another object or gives a number a second time.
     pub(super) fn check_claims(&self, change: &Change) -> Result<(), Conflict> {
         match change {
+            Change::Node(Delta { old, new: Some(new) }) => self.check_node(old.as_deref(), new),
             Change::Network(Delta { old, new: Some(new) }) => self.check_network(old.as_deref(), new),
             Change::Service(Delta { new: Some(new), .. }) => self.check_service(new),
             Change::Task(Delta { old, new: Some(new) }) => self.check_task(old.as_deref(), new),
             _ => Ok(()),
+        }
+    }
+
+    fn check_node(&self, old: Option<&Node>, new: &Node) -> Result<(), Conflict> {
+        let raft_id = |node: &Node| node.manager.as_ref().map(|manager| manager.raft_id);
+        let known = old.and_then(raft_id);
+        let Some(wanted) = raft_id(new).filter(|wanted| known != Some(*wanted)) else { return Ok(()) };
+        match self.nodes.values().find(|node| node.id != new.id && raft_id(node) == Some(wanted)) {
+            Some(owner) => Err(Conflict::Taken {
+                key: Key::Node(new.id),
+                what: Claim::RaftId(wanted),
+                owner: Key::Node(owner.id),
+            }),
+            None => Ok(()),
         }
     }
 

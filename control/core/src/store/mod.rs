@@ -1,9 +1,9 @@
 //! The replicated state machine: every object of the cluster, the indexes over them, and the one way in
 //! ([`Store::apply`]).
 //!
-//! Invariants: `apply` is deterministic and all-or-nothing; names, addresses, VNIs, endpoint ids and
-//! published ports belong to one object at a time; VNIs and endpoint ids are never given twice; a task's
-//! states only move forward. Cloning costs nothing that grows: the maps share their nodes.
+//! Invariants: `apply` is deterministic and all-or-nothing; names, addresses, VNIs, endpoint ids,
+//! published ports and raft's numbers belong to one object at a time; VNIs and endpoint ids are never given
+//! twice; a task's states only move forward. Cloning costs nothing that grows: the maps share their nodes.
 
 mod apply;
 mod claims;

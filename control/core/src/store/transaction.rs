@@ -187,6 +187,9 @@ pub enum Claim {
     /// An endpoint id.
     #[error("endpoint id {0}")]
     Endpoint(u32),
+    /// Raft's number of a manager.
+    #[error("raft id {0}")]
+    RaftId(u64),
     /// A published port.
     #[error("published port {0}/{1}")]
     Port(crate::port::Port, crate::port::Protocol),

@@ -154,16 +154,30 @@ impl VirtualCluster {
         let node = self.store.node(id).expect("a node").clone();
         let mut spec = node.spec.clone();
         change(&mut spec);
-        let transaction = command::update_node(&self.store, id, node.meta.version, spec, self.now)?;
+        let all = self.managers();
+        let transaction = command::update_node(&self.store, id, node.meta.version, spec, &all, self.now)?;
         self.commit(&transaction).expect("made from this store");
         Ok(())
     }
 
     /// Removes a node from the cluster.
     pub fn remove_node(&mut self, id: NodeId, force: bool) -> Result<(), Refusal> {
-        let transaction = command::remove_node(&self.store, id, force, self.now)?;
+        let transaction = command::remove_node(&self.store, id, force, &self.managers(), self.now)?;
         self.commit(&transaction).expect("made from this store");
         Ok(())
+    }
+
+    /// A node says that it leaves, and goes.
+    pub fn depart(&mut self, id: NodeId) -> Result<(), Refusal> {
+        let transaction = command::depart_node(&self.store, id, false, &self.managers(), self.now)?;
+        self.silence(id);
+        self.commit(&transaction).expect("made from this store");
+        Ok(())
+    }
+
+    /// Raft's numbers of all managers; every one of them answers.
+    fn managers(&self) -> BTreeSet<u64> {
+        self.store.nodes().filter_map(|node| Some(node.manager.as_ref()?.raft_id)).collect()
     }
 
     /// Another leader takes over from the committed state; sessions and what was on its way are lost.

@@ -103,6 +103,7 @@ pub async fn update(
             spec: Some(changed(store, &wanted)?),
             worker_token: worker.then(|| secret(entropy)),
             manager_token: manager.then(|| secret(entropy)),
+            unlock_key: None,
         };
         Ok(((), update_cluster(store, request, now())?))
     })
