@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use mesh_core::id::SessionId;
-use mesh_core::leader::{self, Leader};
+use mesh_core::leader::{self, History, Leader};
 use mesh_core::store::Transaction;
 use mesh_core::time::Timestamp;
 use mesh_raft::envelope::{self, ProposalId};
@@ -209,7 +209,7 @@ impl World {
         let Some(process) = &mut self.manager(id).process else { return };
         process.leading = None;
         if leads {
-            let leader = Leader::new(&store, now);
+            let leader = Leader::new(&store, History::default(), now);
             process.leading =
                 Some(Leading { leader, term, wake_at: None, sessions: std::collections::BTreeMap::new() });
             events.push_back(leader::Event::Wake);

@@ -140,11 +140,12 @@ impl World {
                 if let Some(leading) = self.leading(id) {
                     leading.sessions.insert(session, end);
                 }
-                leader::Event::SessionOpened { node, session, description, addr, data_path_addr: addr }
+                let held = None;
+                leader::Event::SessionOpened { node, session, description, addr, data_path_addr: addr, held }
             }
             _ if self.session(id, session).is_none() => return self.refuse(id, place, session),
             Report::Heartbeat => leader::Event::Heartbeat { node, session },
-            Report::Statuses(statuses) => leader::Event::Statuses { node, session, statuses },
+            Report::Statuses(statuses) => leader::Event::Statuses { node, session, number: 0, statuses },
             Report::Restarting => leader::Event::RestartAnnounced { node, session },
         };
         self.lead(id, VecDeque::from([event]));

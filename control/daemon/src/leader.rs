@@ -9,7 +9,7 @@ use futures_util::future::join_all;
 use mesh_core::assignment::AssignmentUpdate;
 use mesh_core::command::depart_node;
 use mesh_core::id::{NodeId, SessionId, TaskId};
-use mesh_core::leader::{Actions, Event, Leader, Settled};
+use mesh_core::leader::{Actions, Event, History, Leader, Settled};
 use mesh_core::object::{NodeDescription, TaskStatus};
 use mesh_core::store::{Change, Delta, Store, Transaction};
 use mesh_core::time::Timestamp;
@@ -158,7 +158,7 @@ impl<'a> Term<'a> {
         let store = raft.store();
         nodes.send_replace(Settled::new(store.index()));
         Self {
-            leader: Leader::new(&store, now()),
+            leader: Leader::new(&store, History::default(), now()),
             seen: store.index(),
             changes,
             sessions: HashMap::new(),
@@ -241,7 +241,9 @@ impl<'a> Term<'a> {
                 Event::SessionClosed { node, session }
             }
             Input::Heartbeat { node, session } => Event::Heartbeat { node, session },
-            Input::Statuses { node, session, statuses } => Event::Statuses { node, session, statuses },
+            Input::Statuses { node, session, statuses } => {
+                Event::Statuses { node, session, number: 0, statuses }
+            }
             Input::Restart { node, session } => Event::RestartAnnounced { node, session },
             Input::Leave { node, session } => {
                 self.end(session);
@@ -256,12 +258,13 @@ impl<'a> Term<'a> {
         let Opened { node, session, description, addr, data_path_addr, outbound } = opened;
         self.sessions.insert(session, outbound);
         self.nodes.send_modify(|nodes| nodes.open(node, session));
-        Event::SessionOpened { node, session, description: Box::new(description), addr, data_path_addr }
+        let description = Box::new(description);
+        Event::SessionOpened { node, session, description, addr, data_path_addr, held: None }
     }
 
     fn step(&mut self, event: Event) {
         let actions = self.leader.step(event, now(), &mut SystemEntropy);
-        let Actions { propose, send, close, wake_at } = actions;
+        let Actions { propose, send, close, wake_at, .. } = actions;
         self.wake_at = wake_at;
         for (session, update) in send {
             self.assign(session, &update);

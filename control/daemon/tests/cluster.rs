@@ -109,7 +109,7 @@ async fn a_restarted_manager_finds_its_worker_and_its_tasks() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_node_that_leaves_is_down_at_once_and_one_that_restarts_is_not() {
+async fn a_node_that_leaves_is_gone_at_once_and_one_that_restarts_is_not() {
     let cluster = Cluster::start().await;
     let worker = Worker::join(&cluster).await;
     let id = worker.node();
@@ -121,8 +121,8 @@ async fn a_node_that_leaves_is_down_at_once_and_one_that_restarts_is_not() {
     assert_eq!(state(&cluster.raft().store()), Some(NodeState::Ready));
     worker.leave().await;
     let left = cluster
-        .wait("a node that is down", |store| {
-            store.node(id).filter(|node| node.status.state == NodeState::Down).cloned()
+        .wait("a node that left", |store| {
+            store.node(id).filter(|node| node.status.state == NodeState::Disconnected).cloned()
         })
         .await;
     assert_eq!(left.status.message, "the node left the cluster");

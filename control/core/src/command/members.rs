@@ -56,7 +56,8 @@ pub fn force_new_cluster(
         (alone != **node).then_some(alone)
     };
     // Numbers move from one node to another only by way of nobody.
-    let (given, freed): (Vec<_>, Vec<_>) = store.nodes().filter_map(alone).partition(|node| node.id == survivor);
+    let (given, freed): (Vec<_>, Vec<_>) =
+        store.nodes().filter_map(alone).partition(|node| node.id == survivor);
     let writes = freed.into_iter().chain(given).map(|node| Write::update(node.into())).collect();
     Ok(Transaction { at: now, writes })
 }

@@ -1,6 +1,6 @@
-//! Telling each node's agent what concerns it: everything when its session opens, afterwards what each log
-//! entry changes for it. Nothing is kept for a node but the networks it is in; what a full set holds is
-//! read from the store.
+//! Telling each node's agent what concerns it: when its session opens everything, or what changed since its
+//! last one; afterwards what each log entry changes for it. Nothing is kept for a node but the networks it is
+//! in; what a full set holds, or held, is read from the store, or from one of the stores before it.
 
 mod members;
 mod settled;
@@ -10,8 +10,9 @@ mod view;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::assignment::{AssignmentChanges, AssignmentUpdate};
+use crate::assignment::{AssignmentChanges, AssignmentSet, AssignmentUpdate, Held, same_work};
 use crate::id::{NetworkId, NodeId, ServiceId, SessionId};
+use crate::leader::History;
 use crate::object::{Cluster, Network, Node, Service, Task};
 use crate::store::{Change, Delta, Store};
 use members::{Members, Turn};
@@ -44,16 +45,68 @@ struct Entry<'a> {
 /// What it changes for each node.
 type News = BTreeMap<NodeId, AssignmentChanges>;
 
+/// What leads from what an agent has to `set`; `None` when nobody knows any more what it has.
+fn changes_since(
+    history: &History,
+    node: NodeId,
+    held: Held,
+    set: &AssignmentSet,
+) -> Option<AssignmentChanges> {
+    // Most often nothing has changed for the node, however long it was away.
+    if set.digest() == held.digest {
+        return Some(AssignmentChanges::default());
+    }
+    let then = full(history.at(held.version)?, node);
+    (then.digest() == held.digest).then(|| then.difference(set))
+}
+
 impl Dispatcher {
     pub(crate) fn new(store: &Store) -> Self {
         Self { members: Members::new(store), sessions: BTreeMap::new() }
     }
 
-    /// Opens a node's session and gives it everything.
-    pub(crate) fn open(&mut self, store: &Store, node: NodeId, id: SessionId) -> AssignmentUpdate {
+    /// Opens a node's session: the agent gets what changed since what it has, where that is known to the byte,
+    /// else everything.
+    pub(crate) fn open(
+        &mut self,
+        store: &Store,
+        history: &History,
+        node: NodeId,
+        id: SessionId,
+        held: Option<Held>,
+    ) -> AssignmentUpdate {
         let version = store.index();
         self.sessions.insert(node, Session { id, version });
-        AssignmentUpdate::Full { version, set: Box::new(full(store, node)) }
+        let set = full(store, node);
+        let since = held.filter(|held| held.version <= version);
+        match since.and_then(|held| Some((held.version, changes_since(history, node, held, &set)?))) {
+            Some((from, changes)) => {
+                AssignmentUpdate::Increment { from, to: version, changes: Box::new(changes) }
+            }
+            None => AssignmentUpdate::Full { version, set: Box::new(set) },
+        }
+    }
+
+    /// An agent says what it has. Where that is the version that it was sent last, and not what this version
+    /// holds, it gets everything anew.
+    pub(crate) fn check(
+        &mut self,
+        store: &Store,
+        node: NodeId,
+        id: SessionId,
+        held: Held,
+    ) -> Option<AssignmentUpdate> {
+        let session = self.sessions.get_mut(&node).filter(|session| session.id == id)?;
+        // Behind the version sent last, it has not come as far yet and says so again.
+        if held.version < session.version {
+            return None;
+        }
+        let set = full(store, node);
+        if held.version == session.version && held.digest == set.digest() {
+            return None;
+        }
+        session.version = store.index();
+        Some(AssignmentUpdate::Full { version: session.version, set: Box::new(set) })
     }
 
     /// Forgets a node's session, if it is this one.
@@ -79,8 +132,8 @@ impl Dispatcher {
         let mut news = News::new();
         for change in changes {
             match change {
-                Change::Cluster(delta) => self.cluster(&mut news, delta),
-                Change::Node(delta) => self.peer(&mut news, delta),
+                Change::Cluster(delta) => self.cluster(entry, &mut news, delta),
+                Change::Node(delta) => self.node(entry, &mut news, delta),
                 Change::Network(delta) => self.network(entry, &mut news, delta),
                 Change::Service(delta) => self.service(entry, &mut news, delta),
                 Change::Task(delta) => self.task(entry, &mut news, delta),
@@ -104,21 +157,34 @@ impl Dispatcher {
 
     fn resend(&mut self, store: &Store) -> Vec<(SessionId, AssignmentUpdate)> {
         let sessions: Vec<_> = self.sessions.iter().map(|(node, session)| (*node, session.id)).collect();
-        sessions.into_iter().map(|(node, id)| (id, self.open(store, node, id))).collect()
+        let history = History::default();
+        sessions.into_iter().map(|(node, id)| (id, self.open(store, &history, node, id, None))).collect()
     }
 
-    fn cluster(&self, news: &mut News, delta: &Delta<Cluster>) {
+    fn cluster(&self, entry: Entry<'_>, news: &mut News, delta: &Delta<Cluster>) {
         let [old, new] = [&delta.old, &delta.new].map(|side| side.as_deref().map(view::settings));
         for node in self.sessions.keys().filter(|_| old != new) {
             news.entry(*node).or_default().settings = new;
         }
+        let [old, new] = [&delta.old, &delta.new].map(|side| side.as_deref().map(view::roots));
+        for node in self.sessions.keys().filter(|_| old != new) {
+            news.entry(*node).or_default().standing = Some(view::standing(entry.after, *node));
+        }
     }
 
-    fn peer(&self, news: &mut News, delta: &Delta<Node>) {
+    fn node(&self, entry: Entry<'_>, news: &mut News, delta: &Delta<Node>) {
+        let Some(id) = delta.new.as_ref().or(delta.old.as_ref()).map(|node| node.id) else { return };
         let [old, new] = [&delta.old, &delta.new].map(|side| side.as_deref().and_then(view::peer));
-        let Some(changed) = delta.new.as_ref().or(delta.old.as_ref()).filter(|_| old != new) else { return };
-        for node in self.sessions.keys().filter(|node| **node != changed.id) {
-            news.entry(*node).or_default().peers.insert(changed.id, new);
+        for node in self.sessions.keys().filter(|node| old != new && **node != id) {
+            news.entry(*node).or_default().peers.insert(id, new);
+        }
+        let [old, new] = [&delta.old, &delta.new].map(|side| side.as_deref().and_then(view::manager));
+        for node in self.sessions.keys().filter(|_| old != new) {
+            news.entry(*node).or_default().managers.insert(id, new);
+        }
+        let [old, new] = [&delta.old, &delta.new].map(|side| side.as_deref().map(|node| node.spec.role));
+        if old != new && self.sessions.contains_key(&id) {
+            news.entry(id).or_default().standing = Some(view::standing(entry.after, id));
         }
     }
 
@@ -143,7 +209,7 @@ impl Dispatcher {
     fn task(&self, entry: Entry<'_>, news: &mut News, delta: &Delta<Task>) {
         let [old, new] =
             [&delta.old, &delta.new].map(|side| side.as_ref().filter(|task| view::is_told(task)));
-        let same = old.zip(new).is_some_and(|(old, new)| view::same_work(old, new));
+        let same = old.zip(new).is_some_and(|(old, new)| same_work(old, new));
         let place = new.or(old).and_then(|task| Some((task.node?, task.id)));
         if let Some((node, id)) = place.filter(|(node, _)| !same && self.sessions.contains_key(node)) {
             news.entry(node).or_default().tasks.insert(id, new.map(|task| Task::clone(task)));

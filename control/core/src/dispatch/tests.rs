@@ -171,6 +171,7 @@ fn an_agent_is_not_told_what_it_said_itself() {
     assert_eq!(task.status.state, TaskState::Assigned, "as it was when it was given out");
     assert_eq!(cluster.store.task(task.id).unwrap().status.state, TaskState::Running);
     cluster.check_assignments();
+    cluster.agent(node(2)).forget();
     cluster.describe(node(2), |_| {});
     cluster.run_for(SOON);
     let told = set(&mut cluster, 2);

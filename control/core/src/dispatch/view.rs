@@ -17,15 +17,6 @@ pub(super) fn is_told(task: &Task) -> bool {
     task.node.is_some() && (TaskState::Assigned..=TaskState::Running).contains(&task.status.state)
 }
 
-/// Whether the agent has the same to do; its own observations are no news to it.
-pub(super) fn same_work(old: &Task, new: &Task) -> bool {
-    old.desired_state == new.desired_state
-        && old.node == new.node
-        && old.spec == new.spec
-        && old.endpoints == new.endpoints
-        && old.host_ports == new.host_ports
-}
-
 /// Everything that a node is told.
 pub(crate) fn full(store: &Store, node: NodeId) -> AssignmentSet {
     let networks = visible_networks(store, node);
@@ -59,9 +50,13 @@ pub(crate) fn full(store: &Store, node: NodeId) -> AssignmentSet {
 /// What the node itself is to be.
 pub(super) fn standing(store: &Store, node: NodeId) -> Standing {
     let role = store.node(node).map(|node| node.spec.role).unwrap_or_default();
-    let (trust, signer) =
-        store.cluster().map(|cluster| (cluster.trust.clone(), cluster.signer)).unwrap_or_default();
-    Standing { role, trust, signer }
+    let (trust, signer) = store.cluster().map(|cluster| roots(cluster)).unwrap_or_default();
+    Standing { role, trust: trust.to_owned(), signer }
+}
+
+/// The roots to trust, PEM, and the one that signs.
+pub(super) fn roots(cluster: &Cluster) -> (&str, [u8; 32]) {
+    (&cluster.trust, cluster.signer)
 }
 
 /// Where a manager answers.

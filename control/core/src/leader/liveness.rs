@@ -62,9 +62,9 @@ impl Liveness {
         liveness
     }
 
-    /// How long a node may be silent. Half a heartbeat is for what is late on its way.
+    /// How long a node may be silent. A tenth of a heartbeat is for what is late on its way.
     fn grace(&self) -> Duration {
-        self.heartbeat.saturating_mul(HEARTBEATS).saturating_add(self.heartbeat / 2)
+        self.heartbeat.saturating_mul(HEARTBEATS).saturating_add(self.heartbeat / 10)
     }
 
     fn set_deadline(&mut self, node: NodeId, at: Timestamp) {
@@ -145,9 +145,7 @@ impl Liveness {
         match change {
             Change::Cluster(_) => self.heartbeat = heartbeat(store),
             Change::Node(Delta { old: Some(old), new: None }) => return self.forget(old.id),
-            Change::Node(Delta { old: Some(old), new: Some(new) })
-                if has_left(new) && !has_left(old) =>
-            {
+            Change::Node(Delta { old: Some(old), new: Some(new) }) if has_left(new) && !has_left(old) => {
                 return self.forget(new.id);
             }
             Change::Node(Delta { old: None, new: Some(new) }) if !self.deadlines.contains_key(&new.id) => {

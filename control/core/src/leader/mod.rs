@@ -9,6 +9,7 @@
 
 pub(crate) mod draft;
 mod flight;
+mod history;
 mod liveness;
 mod orphans;
 mod reports;
@@ -18,9 +19,10 @@ mod tests;
 use std::net::IpAddr;
 
 pub use crate::dispatch::Settled;
+pub use history::{HISTORY_CHANGES, HISTORY_STATES, History};
 
 use crate::allocate::Allocator;
-use crate::assignment::{AssignmentSet, AssignmentUpdate};
+use crate::assignment::{AssignmentSet, AssignmentUpdate, Held};
 use crate::command::check_description;
 use crate::dispatch::{self, Dispatcher};
 use crate::id::{Entropy, NodeId, SessionId, TaskId};
@@ -53,8 +55,8 @@ pub enum Event {
     },
     /// The time asked for by [`Actions::wake_at`] has come.
     Wake,
-    /// A node's agent opened a session. It is answered by a full set of assignments; an older session of
-    /// the node is closed.
+    /// A node's agent opened a session. It is answered by what changed since what the agent has, or by a full
+    /// set of assignments; an older session of the node is closed.
     SessionOpened {
         /// The node, from its certificate.
         node: NodeId,
@@ -66,6 +68,8 @@ pub enum Event {
         addr: IpAddr,
         /// Address that its tunnels end at.
         data_path_addr: IpAddr,
+        /// What the agent has of an earlier session.
+        held: Option<Held>,
     },
     /// A session's connection is gone. The node stays Ready for as long as its silence may last.
     SessionClosed {
@@ -87,8 +91,19 @@ pub enum Event {
         node: NodeId,
         /// Its session.
         session: SessionId,
+        /// The report's number; counts up within a session.
+        number: u64,
         /// Tasks and their observed states.
         statuses: Vec<(TaskId, TaskStatus)>,
+    },
+    /// The agent says what it has, to be compared; counts as a heartbeat.
+    Held {
+        /// The node.
+        node: NodeId,
+        /// Its session.
+        session: SessionId,
+        /// What it has.
+        held: Held,
     },
     /// The daemon of a node restarts and leaves its tasks running.
     RestartAnnounced {
@@ -106,6 +121,8 @@ pub struct Actions {
     pub propose: Vec<Transaction>,
     /// Messages to agents.
     pub send: Vec<(SessionId, AssignmentUpdate)>,
+    /// Sessions of which all reports up to this number are durable.
+    pub taken: Vec<(SessionId, u64)>,
     /// Sessions to end: replaced by a newer one, or of a node that is not (or no longer) in the cluster.
     pub close: Vec<SessionId>,
     /// When to hand in [`Event::Wake`], if nothing else happens before; replaces what was asked for before.
@@ -116,6 +133,7 @@ pub struct Actions {
 #[derive(Debug)]
 pub struct Leader {
     store: Store,
+    history: History,
     flight: Flight,
     liveness: Liveness,
     orphans: Orphans,
@@ -129,10 +147,13 @@ pub struct Leader {
 }
 
 impl Leader {
-    /// Takes over at a state of the store. Every node gets a full grace period from `now`.
-    pub fn new(store: &Store, now: Timestamp) -> Self {
+    /// Takes over at a state of the store, of which `history` holds the past. Every node gets a full grace
+    /// period from `now`.
+    pub fn new(store: &Store, mut history: History, now: Timestamp) -> Self {
+        history.go_on_from(store);
         Self {
             store: store.clone(),
+            history,
             flight: Flight::default(),
             liveness: Liveness::new(store, now),
             orphans: Orphans::new(store),
@@ -148,6 +169,11 @@ impl Leader {
     /// The store as this leader knows it.
     pub fn store(&self) -> &Store {
         &self.store
+    }
+
+    /// What the store was a little while ago.
+    pub fn history(&self) -> &History {
+        &self.history
     }
 
     /// Everything that a node is told, to compare with what its agent has.
@@ -166,6 +192,7 @@ impl Leader {
         if self.flight.is_landed(self.store.index(), now) && self.has_work(now) {
             self.propose(now, entropy, &mut actions);
         }
+        actions.taken = self.reports.taken();
         actions.wake_at = self.next_wake();
         self.alarm = actions.wake_at;
         actions
@@ -182,18 +209,24 @@ impl Leader {
                     }
                 }
             }
-            Event::SessionOpened { node, session, description, addr, data_path_addr } => {
+            Event::SessionOpened { node, session, description, addr, data_path_addr, held } => {
                 let told = Told { description: *description, addr, data_path_addr };
-                self.open(node, session, told, now, actions);
+                self.open(node, session, told, held, now, actions);
             }
-            Event::SessionClosed { node, session } => {
-                self.liveness.close(node, session);
-                self.dispatcher.close(node, session);
-            }
+            Event::SessionClosed { node, session } => self.close(node, session),
             Event::Heartbeat { node, session } => drop(self.hear(node, session, now, actions)),
-            Event::Statuses { node, session, statuses } => {
+            Event::Statuses { node, session, number, statuses } => {
+                if self.hear(node, session, now, actions)
+                    && self.reports.add(&self.store, node, session, number, statuses).is_err()
+                {
+                    self.close(node, session);
+                    actions.close.push(session);
+                }
+            }
+            Event::Held { node, session, held } => {
                 if self.hear(node, session, now, actions) {
-                    self.reports.add(node, statuses);
+                    let anew = self.dispatcher.check(&self.store, node, session, held);
+                    actions.send.extend(anew.map(|update| (session, update)));
                 }
             }
             Event::RestartAnnounced { node, session } => {
@@ -202,13 +235,31 @@ impl Leader {
         }
     }
 
-    fn open(&mut self, node: NodeId, session: SessionId, told: Told, now: Timestamp, actions: &mut Actions) {
+    fn open(
+        &mut self,
+        node: NodeId,
+        session: SessionId,
+        told: Told,
+        held: Option<Held>,
+        now: Timestamp,
+        actions: &mut Actions,
+    ) {
         if self.store.node(node).is_none() || check_description(&told.description).is_err() {
             actions.close.push(session);
             return;
         }
-        actions.close.extend(self.liveness.open(node, session, told, now));
-        actions.send.push((session, self.dispatcher.open(&self.store, node, session)));
+        if let Some(old) = self.liveness.open(node, session, told, now) {
+            self.reports.close(old);
+            actions.close.push(old);
+        }
+        let first = self.dispatcher.open(&self.store, &self.history, node, session, held);
+        actions.send.push((session, first));
+    }
+
+    fn close(&mut self, node: NodeId, session: SessionId) {
+        self.liveness.close(node, session);
+        self.dispatcher.close(node, session);
+        self.reports.close(session);
     }
 
     fn hear(&mut self, node: NodeId, session: SessionId, now: Timestamp, actions: &mut Actions) -> bool {
@@ -222,11 +273,13 @@ impl Leader {
     fn committed(&mut self, index: u64, changes: &[Change], now: Timestamp, actions: &mut Actions) {
         let before = self.store.clone();
         self.store.replay(index, changes);
+        self.history.push(self.store.clone(), changes.len());
         for change in changes {
             self.orphans.observe(change);
+            self.reports.observe(&self.store, change);
             self.orchestrator.committed(&self.store, change);
             if let Some((node, session)) = self.liveness.observe(&self.store, change, now) {
-                self.dispatcher.close(node, session);
+                self.close(node, session);
                 actions.close.push(session);
             }
         }

@@ -1,53 +1,112 @@
 //! What agents report of their tasks: kept until the store has it, and taken only where it moves a task of
-//! that node forward.
+//! that node forward. An agent is told that a report was taken when nothing in it waits any more: each status
+//! is committed, or follows on nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use super::draft::Draft;
-use crate::id::{NodeId, TaskId};
+use crate::id::{NodeId, SessionId, TaskId};
 use crate::object::{Task, TaskState, TaskStatus};
+use crate::store::{Change, Store};
 
 /// Longest text of a status.
 const TEXT_MAX: usize = 1024;
-/// Reports taken in at once, beyond which an agent's are dropped; it tells them again with its next session.
-const REPORTS_MAX: usize = 1 << 20;
+/// Statuses that wait at once. An agent with more to say has to say it again in another session.
+const WAITING_MAX: usize = 1 << 20;
 
 /// Reports on their way into the store.
 #[derive(Debug, Default)]
 pub(super) struct Reports {
     waiting: BTreeMap<TaskId, (NodeId, TaskStatus)>,
+    /// Reports that are not taken yet, in the order in which each session brought them.
+    open: BTreeMap<SessionId, VecDeque<Open>>,
 }
 
+/// A report that is not taken yet.
+#[derive(Debug)]
+struct Open {
+    number: u64,
+    /// Tasks that it speaks of and that may still wait.
+    tasks: Vec<TaskId>,
+}
+
+/// There is no room for a report.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Overflow;
+
 impl Reports {
-    /// Takes in what a node says of its tasks.
-    pub(super) fn add(&mut self, node: NodeId, statuses: Vec<(TaskId, TaskStatus)>) {
+    /// Takes in a report: what a node says of its tasks.
+    pub(super) fn add(
+        &mut self,
+        store: &Store,
+        node: NodeId,
+        session: SessionId,
+        number: u64,
+        statuses: Vec<(TaskId, TaskStatus)>,
+    ) -> Result<(), Overflow> {
+        if self.waiting.len() + statuses.len() > WAITING_MAX {
+            return Err(Overflow);
+        }
+        let mut tasks = Vec::with_capacity(statuses.len());
         for (id, mut status) in statuses {
-            let newer = match self.waiting.get(&id) {
-                Some((of, old)) => *of != node || supersedes(&status, old),
-                None => self.waiting.len() < REPORTS_MAX,
-            };
-            if newer && is_an_agents(status.state) {
-                shorten(&mut status.message);
-                shorten(&mut status.err);
+            tasks.push(id);
+            shorten(&mut status.message);
+            shorten(&mut status.err);
+            let newer = self.waiting.get(&id).is_none_or(|(of, old)| *of != node || supersedes(&status, old));
+            let news = store.task(id).is_some_and(|task| is_news(task, node, &status));
+            if newer && news {
                 self.waiting.insert(id, (node, status));
             }
         }
+        self.open.entry(session).or_default().push_back(Open { number, tasks });
+        Ok(())
+    }
+
+    /// Forgets whom to tell; what was reported stays.
+    pub(super) fn close(&mut self, session: SessionId) {
+        self.open.remove(&session);
+    }
+
+    /// Takes in a committed change.
+    pub(super) fn observe(&mut self, store: &Store, change: &Change) {
+        let Change::Task(delta) = change else { return };
+        let Some(id) = delta.new.as_ref().or(delta.old.as_ref()).map(|task| task.id) else { return };
+        let Some((node, status)) = self.waiting.get(&id) else { return };
+        if !store.task(id).is_some_and(|task| is_news(task, *node, status)) {
+            self.waiting.remove(&id);
+        }
+    }
+
+    /// The sessions whose reports were taken since this was asked last, each with the number up to which.
+    pub(super) fn taken(&mut self) -> Vec<(SessionId, u64)> {
+        let mut taken = Vec::new();
+        for (session, open) in &mut self.open {
+            let mut number = None;
+            while let Some(report) = open.front_mut() {
+                while report.tasks.pop_if(|id| !self.waiting.contains_key(id)).is_some() {}
+                if !report.tasks.is_empty() {
+                    break;
+                }
+                number = open.pop_front().map(|report| report.number);
+            }
+            taken.extend(number.map(|number| (*session, number)));
+        }
+        self.open.retain(|_, open| !open.is_empty());
+        taken
     }
 
     pub(super) fn has_work(&self) -> bool {
         !self.waiting.is_empty()
     }
 
-    /// Writes the reports that say something new.
-    pub(super) fn plan(&mut self, draft: &mut Draft<'_>) {
-        let base = draft.base();
-        self.waiting.retain(|id, (node, status)| {
-            let news = base.task(*id).is_some_and(|task| is_news(task, *node, status));
-            if news && !draft.is_full() {
-                write(draft, *id, status);
+    /// Writes what waits, as far as the batch has room.
+    pub(super) fn plan(&self, draft: &mut Draft<'_>) {
+        for (id, (_, status)) in &self.waiting {
+            if draft.is_full() {
+                return;
             }
-            news
-        });
+            write(draft, *id, status);
+        }
     }
 }
 
@@ -61,7 +120,7 @@ fn write(draft: &mut Draft<'_>, id: TaskId, status: &TaskStatus) {
 /// Whether a report moves a task of this node forward.
 fn is_news(task: &Task, node: NodeId, status: &TaskStatus) -> bool {
     let given = task.status.state >= TaskState::Assigned;
-    task.node == Some(node) && given && supersedes(status, &task.status)
+    task.node == Some(node) && given && is_an_agents(status.state) && supersedes(status, &task.status)
 }
 
 /// Whether one status follows on another: a later state, or more about the same one.

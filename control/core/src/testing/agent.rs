@@ -1,9 +1,9 @@
 //! An agent that runs nothing: tasks go through their states by the clock.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use crate::assignment::{AssignmentSet, AssignmentUpdate, GapError};
+use crate::assignment::{AssignmentSet, AssignmentUpdate, GapError, Held};
 use crate::id::TaskId;
 use crate::object::{Task, TaskState, TaskStatus};
 use crate::time::Timestamp;
@@ -33,6 +33,12 @@ pub struct FakeAgent {
     set: AssignmentSet,
     version: u64,
     states: BTreeMap<TaskId, TaskStatus>,
+    /// Tasks whose states are to be reported.
+    unsaid: BTreeSet<TaskId>,
+    /// Reports of this session that were not taken yet.
+    said: VecDeque<(u64, BTreeSet<TaskId>)>,
+    /// Number of this session's last report.
+    number: u64,
     due: BTreeSet<(Timestamp, TaskId, TaskState)>,
 }
 
@@ -47,9 +53,51 @@ impl FakeAgent {
         self.version
     }
 
-    /// What it last saw of its tasks, for a new session.
-    pub fn statuses(&self) -> Vec<(TaskId, TaskStatus)> {
-        self.states.iter().map(|(id, status)| (*id, status.clone())).collect()
+    /// What it has, for a new session.
+    pub fn held(&self) -> Option<Held> {
+        let held = Held { version: self.version, digest: self.set.digest() };
+        Some(held).filter(|held| held.version > 0)
+    }
+
+    /// Begins a new session: what was said in the last one and not taken is said again.
+    pub fn begin_session(&mut self) {
+        self.number = 0;
+        self.unsaid.extend(self.said.drain(..).flat_map(|(_, tasks)| tasks));
+    }
+
+    /// What is to be reported, with the report's number.
+    pub fn report(&mut self) -> Option<(u64, Vec<(TaskId, TaskStatus)>)> {
+        let tasks = std::mem::take(&mut self.unsaid);
+        let status = |id: &TaskId| Some((*id, self.states.get(id)?.clone()));
+        let statuses: Vec<_> = tasks.iter().filter_map(status).collect();
+        if statuses.is_empty() {
+            return None;
+        }
+        self.number += 1;
+        self.said.push_back((self.number, tasks));
+        Some((self.number, statuses))
+    }
+
+    /// Whether anything it saw may not be known to the managers.
+    pub fn has_unsaid(&self) -> bool {
+        !self.unsaid.is_empty() || !self.said.is_empty()
+    }
+
+    /// The manager has all reports up to this number.
+    pub fn taken(&mut self, number: u64) {
+        while self.said.front().is_some_and(|(said, _)| *said <= number) {
+            self.said.pop_front();
+        }
+    }
+
+    /// Loses all that it was told, and knows that.
+    pub fn forget(&mut self) {
+        (self.set, self.version) = (AssignmentSet::default(), 0);
+    }
+
+    /// Loses what it was told, one entry of it, without noticing.
+    pub fn corrupt(&mut self) {
+        self.set.peers.pop_first();
     }
 
     /// Takes in what the leader sends.
@@ -83,20 +131,17 @@ impl FakeAgent {
         self.due.first().map(|(at, _, _)| *at)
     }
 
-    /// Moves its tasks on up to `now`, and says how.
-    pub fn advance(&mut self, now: Timestamp) -> Vec<(TaskId, TaskStatus)> {
-        let mut reports = Vec::new();
+    /// Moves its tasks on up to `now`.
+    pub fn advance(&mut self, now: Timestamp) {
         while let Some((at, id, state)) = self.due.first().copied().filter(|(at, _, _)| *at <= now) {
             self.due.remove(&(at, id, state));
             let known = self.states.get(&id).map_or(TaskState::Assigned, |status| status.state);
             if state > known && !known.is_final() {
-                let status = status(state, at);
-                self.states.insert(id, status.clone());
-                reports.push((id, status));
+                self.states.insert(id, status(state, at));
+                self.unsaid.insert(id);
                 self.plan(id, at);
             }
         }
-        reports
     }
 
     /// Notes what a task does next.

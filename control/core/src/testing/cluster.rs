@@ -7,14 +7,16 @@ use super::{Behaviour, FakeAgent, Seeded, init_request, join_request};
 use crate::assignment::AssignmentUpdate;
 use crate::command::{self, InitCluster, JoinNode, Refusal};
 use crate::id::{Entropy, NetworkId, NodeId, ServiceId, SessionId};
-use crate::leader::{Actions, Event, Leader};
+use crate::leader::{Actions, Event, History, Leader};
 use crate::object::{Node, NodeDescription, Task, TaskState};
 use crate::spec::{NetworkSpec, NodeSpec, ServiceSpec};
-use crate::store::{Conflict, Store, Transaction};
+use crate::store::{Change, Conflict, Store, Transaction};
 use crate::time::Timestamp;
 
 /// Time that an entry takes through the log.
 const COMMIT: Duration = Duration::from_millis(1);
+/// Heartbeats after which an agent says what it has.
+const BEATS_TO_CHECK: u64 = 8;
 /// Time between an agent's losing its session and its opening a new one.
 const RECONNECT: Duration = Duration::from_millis(200);
 
@@ -34,6 +36,10 @@ pub struct VirtualCluster {
     /// In how many of 100 cases the leader is told that a transaction was lost. Half of these are applied all
     /// the same, as when a proposal outlives the patience of its proposer.
     pub loss: u64,
+    /// Full sets and increments that agents were sent.
+    pub sent: Sent,
+    /// What a manager that does not lead keeps of the past.
+    history: History,
     leader: Leader,
     wake_at: Option<Timestamp>,
     log: VecDeque<(Timestamp, Transaction)>,
@@ -41,6 +47,15 @@ pub struct VirtualCluster {
     sessions: BTreeMap<SessionId, NodeId>,
     /// When each node does something next; one entry a node.
     agenda: BTreeSet<(Timestamp, NodeId)>,
+}
+
+/// How often agents were sent what.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Sent {
+    /// Everything.
+    pub full: u64,
+    /// What changed.
+    pub increments: u64,
 }
 
 #[derive(Debug)]
@@ -51,6 +66,7 @@ struct VirtualNode {
     /// Neither hears nor speaks.
     silent: bool,
     beat_at: Timestamp,
+    beats: u64,
     agenda: Option<Timestamp>,
 }
 
@@ -66,7 +82,8 @@ impl VirtualCluster {
         let first = init.node.clone();
         let begin = command::init_cluster(&store, init, now, &mut entropy).expect("init");
         store.apply(1, &begin).expect("an empty store");
-        let leader = Leader::new(&store, now);
+        let history = History::new(&store);
+        let leader = Leader::new(&store, history.clone(), now);
         let (log, agenda) = (VecDeque::new(), BTreeSet::new());
         let mut cluster = Self {
             store,
@@ -78,6 +95,8 @@ impl VirtualCluster {
             applied: 1,
             conflicts: 0,
             loss: 0,
+            sent: Sent::default(),
+            history,
             wake_at: Some(now),
             nodes: BTreeMap::new(),
             sessions: BTreeMap::new(),
@@ -100,18 +119,24 @@ impl VirtualCluster {
     fn add_agent(&mut self, join: JoinNode) {
         let id = join.id;
         let (agent, beat_at) = (FakeAgent::default(), self.now);
-        self.nodes
-            .insert(id, VirtualNode { join, agent, session: None, silent: false, beat_at, agenda: None });
+        let node = VirtualNode { join, agent, session: None, silent: false, beat_at, beats: 0, agenda: None };
+        self.nodes.insert(id, node);
         self.note(id);
     }
 
     /// Applies a user's transaction.
     pub fn commit(&mut self, transaction: &Transaction) -> Result<(), Conflict> {
+        let (index, changes) = self.apply(transaction)?;
+        self.step(Event::Committed { index, changes });
+        Ok(())
+    }
+
+    fn apply(&mut self, transaction: &Transaction) -> Result<(u64, Vec<Change>), Conflict> {
         let index = self.applied + 1;
         self.applied = index;
         let changes = self.store.apply(index, transaction)?;
-        self.step(Event::Committed { index, changes });
-        Ok(())
+        self.history.replay(index, &changes);
+        Ok((index, changes))
     }
 
     /// Makes a service.
@@ -182,8 +207,13 @@ impl VirtualCluster {
 
     /// Another leader takes over from the committed state; sessions and what was on its way are lost.
     pub fn new_leader(&mut self) {
+        self.new_leader_with(self.history.clone());
+    }
+
+    /// The same with a leader that knows this of the past.
+    pub fn new_leader_with(&mut self, history: History) {
         self.log.clear();
-        self.leader = Leader::new(&self.store, self.now);
+        self.leader = Leader::new(&self.store, history, self.now);
         self.wake_at = Some(self.now);
         let nodes: Vec<_> = self.nodes.keys().copied().collect();
         for node in nodes {
@@ -304,10 +334,8 @@ impl VirtualCluster {
         let fate = if self.loss == 0 { 100 } else { self.below(100) };
         let mut settled = None;
         if fate >= self.loss / 2 {
-            let index = self.applied + 1;
-            self.applied = index;
-            match self.store.apply(index, &transaction) {
-                Ok(changes) => {
+            match self.apply(&transaction) {
+                Ok((index, changes)) => {
                     settled = Some(index).filter(|_| fate >= self.loss);
                     self.step(Event::Committed { index, changes });
                 }
@@ -322,20 +350,30 @@ impl VirtualCluster {
         let heartbeat = self.store.cluster().map_or(Duration::from_secs(1), |cluster| cluster.spec.heartbeat);
         let Some(node) = self.nodes.get_mut(&id) else { return };
         node.agenda = None;
-        let statuses = node.agent.advance(now);
+        node.agent.advance(now);
         let (beats, session) = (node.beat_at <= now, node.session);
         if beats {
             node.beat_at = now + heartbeat;
+            node.beats += 1;
         }
         match session {
-            Some(session) if !statuses.is_empty() => {
-                self.step(Event::Statuses { node: id, session, statuses });
-            }
-            Some(session) if beats => self.step(Event::Heartbeat { node: id, session }),
+            Some(session) => self.speak(id, session, beats),
             None if beats && !self.nodes[&id].silent => self.connect(id),
-            _ => {}
+            None => {}
         }
         self.note(id);
+    }
+
+    /// An agent says what there is to say.
+    fn speak(&mut self, id: NodeId, session: SessionId, beats: bool) {
+        let Some(node) = self.nodes.get_mut(&id) else { return };
+        if let Some((number, statuses)) = node.agent.report() {
+            self.step(Event::Statuses { node: id, session, number, statuses });
+        } else if let Some(held) = node.agent.held().filter(|_| beats && node.beats % BEATS_TO_CHECK == 0) {
+            self.step(Event::Held { node: id, session, held });
+        } else if beats {
+            self.step(Event::Heartbeat { node: id, session });
+        }
     }
 
     fn connect(&mut self, id: NodeId) {
@@ -345,10 +383,11 @@ impl VirtualCluster {
         self.sessions.insert(session, id);
         let (description, addr) = (Box::new(node.join.description.clone()), node.join.addr);
         let data_path_addr = node.join.data_path_addr;
-        self.step(Event::SessionOpened { node: id, session, description, addr, data_path_addr });
-        let statuses = self.nodes[&id].agent.statuses();
-        if self.nodes[&id].session == Some(session) && !statuses.is_empty() {
-            self.step(Event::Statuses { node: id, session, statuses });
+        node.agent.begin_session();
+        let held = node.agent.held();
+        self.step(Event::SessionOpened { node: id, session, description, addr, data_path_addr, held });
+        if self.nodes[&id].session == Some(session) {
+            self.speak(id, session, false);
         }
     }
 
@@ -376,7 +415,7 @@ impl VirtualCluster {
 
     fn step(&mut self, event: Event) {
         let actions = self.leader.step(event, self.now, &mut self.entropy);
-        let Actions { propose, send, close, wake_at } = actions;
+        let Actions { propose, send, taken, close, wake_at } = actions;
         self.wake_at = wake_at;
         self.log.extend(propose.into_iter().map(|transaction| (self.now + COMMIT, transaction)));
         for session in close {
@@ -385,10 +424,17 @@ impl VirtualCluster {
         for (session, update) in send {
             self.deliver(session, update);
         }
+        for (session, number) in taken {
+            let node = self.node_of(session).and_then(|id| self.nodes.get_mut(&id));
+            node.into_iter().for_each(|node| node.agent.taken(number));
+        }
     }
 
     fn deliver(&mut self, session: SessionId, update: AssignmentUpdate) {
         let (now, Some(id)) = (self.now, self.node_of(session)) else { return };
+        let full = matches!(update, AssignmentUpdate::Full { .. });
+        self.sent.full += u64::from(full);
+        self.sent.increments += u64::from(!full);
         if let Some(node) = self.nodes.get_mut(&id) {
             node.agent.receive(update, now).expect("increments follow on one another");
             self.note(id);

@@ -6,7 +6,7 @@ mod cluster;
 mod spec;
 
 pub use agent::{Behaviour, FakeAgent};
-pub use cluster::VirtualCluster;
+pub use cluster::{Sent, VirtualCluster};
 pub use spec::{init_request, join_request, network_spec, service_spec};
 
 use crate::id::Entropy;

@@ -114,6 +114,11 @@ impl Peers {
         self.leader == Some(raft_id)
     }
 
+    /// Those that take part, as far as the one who looks can tell.
+    pub fn reachable(&self) -> BTreeSet<u64> {
+        self.heard.iter().copied().chain(self.leader).collect()
+    }
+
     /// Whether this manager takes part.
     pub fn reachability(&self, raft_id: u64) -> Reachability {
         if self.is_leader(raft_id) || self.heard.contains(&raft_id) {

@@ -57,7 +57,7 @@ pub async fn update(
     let spec = node::spec(&wanted)?;
     commit(ledger.as_ref(), |store, _| {
         let id = find(store, &id)?;
-        Ok(((), update_node(store, id, version, spec.clone(), now())?))
+        Ok(((), update_node(store, id, version, spec.clone(), &ledger.peers().reachable(), now())?))
     })
     .await?;
     Ok(StatusCode::OK)
@@ -73,7 +73,7 @@ pub async fn remove(
     let force = params.switch("force");
     commit(ledger.as_ref(), |store, _| {
         let id = find(store, &id)?;
-        Ok(((), remove_node(store, id, force, now())?))
+        Ok(((), remove_node(store, id, force, &ledger.peers().reachable(), now())?))
     })
     .await?;
     Ok(StatusCode::OK)

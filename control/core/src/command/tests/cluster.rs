@@ -37,12 +37,29 @@ fn nothing_is_made_without_a_cluster() {
 #[test]
 fn cluster_settings_are_checked() {
     type Change = fn(&mut ClusterSpec);
-    let cases: [(Change, &str); 10] = [
+    let cases: [(Change, &str); 15] = [
         (
             |spec| spec.heartbeat = Duration::ZERO,
             "invalid dispatcher heartbeat: must be between 100ms and 1h",
         ),
         (|spec| spec.task_history_limit = 1001, "invalid task history limit: must be at most 1000"),
+        (
+            |spec| spec.certificate_life = Duration::from_mins(59),
+            "invalid certificate expiry: must be between 1h0m0s, which is the minimum certificate expiry time, and 20 years",
+        ),
+        (
+            |spec| spec.certificate_life = Duration::from_hours(21 * 365 * 24),
+            "invalid certificate expiry: must be between 1h0m0s, which is the minimum certificate expiry time, and 20 years",
+        ),
+        (|spec| spec.snapshot_interval = 0, "invalid snapshot interval: must be between 1 and 1000000"),
+        (
+            |spec| spec.snapshot_interval = 1_000_001,
+            "invalid snapshot interval: must be between 1 and 1000000",
+        ),
+        (
+            |spec| spec.entries_kept = 1_000_001,
+            "invalid log entries for slow followers: must be at most 1000000",
+        ),
         (|spec| spec.data_path_port = 80, "invalid data path port: must be between 1024 and 49151"),
         (|spec| spec.data_path_port = 7946, "invalid data path port: 2377 and 7946 have another use"),
         (
@@ -96,10 +113,12 @@ fn a_cluster_is_updated_at_the_version_that_was_read() {
         spec: Some(spec),
         worker_token: Some(Secret::new("new")),
         manager_token: None,
+        unlock_key: Some(Secret::new("SWMKEY-1-other")),
     };
     let made = update_cluster(&bench.store, request, AT).unwrap();
     bench.apply(&made);
     let cluster = bench.store.cluster().unwrap();
     assert_eq!((cluster.spec.task_history_limit, cluster.meta.version), (2, 2));
     assert_eq!((cluster.worker_token.expose(), cluster.manager_token.expose()), ("new", "manager"));
+    assert_eq!(cluster.unlock_key.expose(), "SWMKEY-1-other");
 }

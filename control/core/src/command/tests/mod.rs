@@ -2,14 +2,17 @@
 
 mod cluster;
 mod fields;
+mod members;
 mod network;
 mod node;
+mod root;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::*;
 use crate::id::{NetworkId, NodeId, ServiceId};
-use crate::object::{NodeState, VNI_MIN};
+use crate::object::{ManagerStatus, Node, NodeState, VNI_MIN};
 use crate::port::{Port, Protocol, PublishMode, PublishedPort};
 use crate::spec::{
     Availability, ClusterSpec, EndpointMode, NetworkAttachment, NetworkSpec, NodeSpec, Role, ServiceMode,
@@ -20,6 +23,9 @@ use crate::testing::{Seeded, init_request, join_request, network_spec, service_s
 use crate::time::Timestamp;
 
 const AT: Timestamp = Timestamp(5);
+
+/// No manager but those that need not answer.
+const NOBODY: BTreeSet<u64> = BTreeSet::new();
 
 /// A store and the commands on it, each applied as soon as it is made.
 struct Bench {
@@ -59,6 +65,11 @@ impl Bench {
         let made = update_service(&self.store, id, old.meta.version, spec, AT)?;
         self.apply(&made);
         Ok(())
+    }
+
+    /// Node `number` as it is.
+    fn node(&self, number: u128) -> &Node {
+        self.store.node(NodeId::from_bits(number)).unwrap()
     }
 
     fn join(&mut self, number: u32, change: impl FnOnce(&mut JoinNode)) -> Result<NodeId, Refusal> {
@@ -101,6 +112,11 @@ fn words<T: std::fmt::Debug>(outcome: Result<T, Refusal>) -> (RefusalKind, Strin
     (refusal.kind(), refusal.to_string())
 }
 
+/// The part in raft of the manager with this number.
+fn status(raft_id: u64) -> ManagerStatus {
+    ManagerStatus { raft_id, addr: ([192, 0, 2, 10], 2377).into() }
+}
+
 type Change = fn(&mut ServiceSpec);
 
 #[test]
@@ -135,8 +151,14 @@ fn what_is_unknown_is_said_by_its_id() {
     assert_eq!(words(remove_service(&bench.store, service, AT)), missing("service"));
     assert_eq!(words(remove_network(&bench.store, network, AT)), missing("network"));
     let node = NodeId::from_bits(9);
-    assert_eq!(words(update_node(&bench.store, node, 1, NodeSpec::default(), AT)), missing("node"));
-    assert_eq!(words(remove_node(&bench.store, node, true, AT)), missing("node"));
+    assert_eq!(words(update_node(&bench.store, node, 1, NodeSpec::default(), &NOBODY, AT)), missing("node"));
+    assert_eq!(words(remove_node(&bench.store, node, true, &NOBODY, AT)), missing("node"));
+    assert_eq!(words(depart_node(&bench.store, node, true, &NOBODY, AT)), missing("node"));
+    assert_eq!(words(rejoin_node(&bench.store, join_request(9), &NOBODY, AT)), missing("node"));
+    assert_eq!(words(renew_node(&bench.store, node, [2; 32], AT)), missing("node"));
+    assert_eq!(words(enter_raft(&bench.store, node, status(9), AT)), missing("node"));
+    assert_eq!(words(leave_raft(&bench.store, node, AT)), missing("node"));
+    assert_eq!(words(force_new_cluster(&bench.store, node, &status(9), AT)), missing("node"));
 }
 
 #[test]

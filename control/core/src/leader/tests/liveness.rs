@@ -23,7 +23,7 @@ fn a_node_is_down_after_more_than_three_heartbeats_of_silence() {
     cluster.run_for(HEARTBEAT * 3);
     assert_eq!(state(&cluster, 2), NodeState::Ready);
     let left = until(&mut cluster, 2, NodeState::Down).unwrap();
-    assert!(left <= HEARTBEAT / 2 + Duration::from_millis(2), "{left:?}");
+    assert!(left <= HEARTBEAT / 10 + Duration::from_millis(2), "{left:?}");
     assert_eq!(cluster.node(node(2)).status.message, "heartbeat failure");
     cluster.resume(node(2));
     let back = until(&mut cluster, 2, NodeState::Ready).unwrap();
@@ -44,7 +44,7 @@ fn the_heartbeat_is_a_setting_that_takes_effect_at_once() {
     cluster.run_for(secs(20));
     cluster.silence(node(2));
     let took = until(&mut cluster, 2, NodeState::Down).unwrap();
-    assert!(took > secs(12) && took <= secs(18), "{took:?}");
+    assert!(took > secs(10) && took <= secs(16), "{took:?}");
 }
 
 #[test]

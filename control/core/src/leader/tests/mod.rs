@@ -37,7 +37,7 @@ fn alone() -> (Leader, Store, Seeded, Timestamp) {
     let (mut store, mut entropy, now) = (Store::default(), Seeded(1), Timestamp(1));
     let begin = command::init_cluster(&store, init_request(), now, &mut entropy).unwrap();
     store.apply(1, &begin).unwrap();
-    let mut leader = Leader::new(&store, now);
+    let mut leader = Leader::new(&store, History::new(&store), now);
     let opened = leader.step(opened(1, 7), now, &mut entropy);
     assert!(
         matches!(opened.send.as_slice(), [(session, AssignmentUpdate::Full { .. })] if *session == SessionId::from_bits(7))
@@ -54,6 +54,7 @@ fn opened(number: u32, session: u128) -> Event {
         description: Box::new(join.description),
         addr: join.addr,
         data_path_addr: join.data_path_addr,
+        held: None,
     }
 }
 
@@ -206,6 +207,7 @@ fn report(task: &Task, session: u128, state: TaskState, message: &str) -> Event 
     Event::Statuses {
         node: node(1),
         session: SessionId::from_bits(session),
+        number: 1,
         statuses: vec![(task.id, status)],
     }
 }
@@ -232,11 +234,12 @@ fn strangers_and_nonsense_get_no_session() {
     let (mut leader, _, mut entropy, now) = alone();
     let stranger = leader.step(opened(9, 9), now, &mut entropy);
     assert_eq!((stranger.close, stranger.send), (vec![SessionId::from_bits(9)], vec![]));
-    let Event::SessionOpened { node, session, mut description, addr, data_path_addr } = opened(1, 8) else {
+    let Event::SessionOpened { node, session, mut description, addr, data_path_addr, held } = opened(1, 8)
+    else {
         unreachable!()
     };
     description.hostname.clear();
-    let nonsense = Event::SessionOpened { node, session, description, addr, data_path_addr };
+    let nonsense = Event::SessionOpened { node, session, description, addr, data_path_addr, held };
     assert_eq!(leader.step(nonsense, now, &mut entropy).close, [SessionId::from_bits(8)]);
 }
 

@@ -64,14 +64,19 @@ fn only_a_nodes_own_tasks_over_its_own_session_are_believed() {
     let Event::Statuses { statuses, .. } = report(&task, 0, TaskState::Failed, "") else { unreachable!() };
     for (number, session, closed) in [(2, 8, false), (2, 7, true), (1, 8, true), (1, 9, true), (3, 7, true)] {
         let session = SessionId::from_bits(session);
-        let event = Event::Statuses { node: node(number), session, statuses: statuses.clone() };
+        let event = Event::Statuses { node: node(number), session, number: 1, statuses: statuses.clone() };
         let actions = leader.step(event, now, &mut entropy);
         assert_eq!(actions.close == [session], closed, "node {number} over {session}");
         settle(&mut leader, &mut store, actions, now, &mut entropy);
         assert_eq!(store.task(task.id).unwrap().status.state, TaskState::Assigned);
     }
     let unknown = (TaskId::from_bits(404), task.status.clone());
-    let event = Event::Statuses { node: node(1), session: SessionId::from_bits(7), statuses: vec![unknown] };
+    let event = Event::Statuses {
+        node: node(1),
+        session: SessionId::from_bits(7),
+        number: 1,
+        statuses: vec![unknown],
+    };
     assert!(leader.step(event, now, &mut entropy).propose.is_empty());
 }
 
@@ -103,7 +108,8 @@ fn an_exit_is_kept_with_its_container() {
     status.container =
         Some(crate::object::ContainerStatus { container_id: "c".repeat(64), pid: 0, exit_code: Some(137) });
     let session = SessionId::from_bits(7);
-    let event = Event::Statuses { node: node(1), session, statuses: vec![(task.id, status.clone())] };
+    let event =
+        Event::Statuses { node: node(1), session, number: 1, statuses: vec![(task.id, status.clone())] };
     let actions = leader.step(event, now, &mut entropy);
     settle(&mut leader, &mut store, actions, now, &mut entropy);
     assert_eq!(store.task(task.id).unwrap().status, status);
@@ -120,7 +126,7 @@ fn of_several_reports_the_furthest_counts() {
         (task.id, seen)
     });
     let session = SessionId::from_bits(7);
-    let event = Event::Statuses { node: node(1), session, statuses: statuses.to_vec() };
+    let event = Event::Statuses { node: node(1), session, number: 1, statuses: statuses.to_vec() };
     let actions = leader.step(event, now, &mut entropy);
     settle(&mut leader, &mut store, actions, now, &mut entropy);
     assert_eq!(store.task(task.id).unwrap().status.state, TaskState::Failed);

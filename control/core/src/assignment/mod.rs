@@ -1,18 +1,22 @@
 //! What one node gets of the cluster: its tasks, and as much of the networks as it needs to forward and to
 //! resolve names. The dispatcher computes it from the store; an agent needs nothing else.
 
+mod compare;
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
+
+pub(crate) use compare::same_work;
 
 use crate::id::{NetworkId, NodeId, ServiceId, TaskId};
-use crate::object::{EndpointId, Meta, Task, TaskState, TaskStatus, Vni};
+use crate::object::{EndpointId, Task, Vni};
 use crate::port::{Port, Protocol};
 use crate::spec::{IngressReply, Role};
-use crate::time::Timestamp;
 
 /// Everything a node is told. Each table is keyed, so that a change is told as the keys it touches.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -231,25 +235,6 @@ impl AssignmentSet {
         Ok(())
     }
 
-    /// SHA-256 over what the agent has to do, so that it can be compared with what the leader would send
-    /// now. What agents observe of tasks, and the log's bookkeeping, are left out.
-    pub fn digest(&self) -> [u8; 32] {
-        let mut set = self.clone();
-        for task in set.tasks.values_mut() {
-            task.meta = Meta::default();
-            task.status = TaskStatus {
-                state: TaskState::Assigned,
-                timestamp: Timestamp::ZERO,
-                message: String::new(),
-                err: String::new(),
-                container: None,
-            };
-        }
-        // None of our types can fail to encode; if one did, the digest would fit no other set.
-        let bytes = postcard::to_stdvec(&set).unwrap_or_else(|error| error.to_string().into_bytes());
-        Sha256::digest(bytes).into()
-    }
-
     /// Takes in what changed.
     pub fn apply_changes(&mut self, changes: AssignmentChanges) {
         fn merge<K: Ord, V>(table: &mut BTreeMap<K, V>, changes: BTreeMap<K, Option<V>>) {
@@ -270,53 +255,5 @@ impl AssignmentSet {
         merge(&mut self.networks, changes.networks);
         merge(&mut self.endpoints, changes.endpoints);
         merge(&mut self.services, changes.services);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::port::DYNAMIC_PORTS;
-
-    fn network(name: &str) -> NetworkView {
-        NetworkView {
-            name: name.to_owned(),
-            vni: Vni(1),
-            subnet: "10.0.0.0/24".parse().unwrap(),
-            gateway: "10.0.0.1".parse().unwrap(),
-            internal: false,
-            ingress: false,
-            mtu: None,
-        }
-    }
-
-    #[test]
-    fn changes_put_replace_and_remove() {
-        let id = NetworkId::from_bits;
-        let mut set = AssignmentSet::default();
-        let change = |networks: Vec<(u128, Option<NetworkView>)>| AssignmentChanges {
-            networks: networks.into_iter().map(|(bits, view)| (id(bits), view)).collect(),
-            ..AssignmentChanges::default()
-        };
-        set.apply_changes(change(vec![(1, Some(network("a"))), (2, Some(network("b")))]));
-        set.apply_changes(change(vec![(1, None), (2, Some(network("c"))), (3, None)]));
-        let names: Vec<_> = set.networks.values().map(|view| view.name.as_str()).collect();
-        assert_eq!(names, ["c"]);
-        let settings =
-            ClusterSettings { data_path_port: *DYNAMIC_PORTS.start(), ..ClusterSettings::default() };
-        set.apply_changes(AssignmentChanges { settings: Some(settings), ..AssignmentChanges::default() });
-        assert_eq!(set.settings, settings);
-        set.apply_changes(AssignmentChanges::default());
-        assert_eq!(set.settings, settings, "what is not told stays");
-    }
-
-    #[test]
-    fn updates_survive_the_wire() {
-        let mut set = AssignmentSet::default();
-        set.networks.insert(NetworkId::from_bits(1), network("a"));
-        set.peers.insert(NodeId::from_bits(2), "192.0.2.2".parse().unwrap());
-        let update = AssignmentUpdate::Full { version: 7, set: Box::new(set) };
-        let bytes = postcard::to_stdvec(&update).unwrap();
-        assert_eq!(postcard::from_bytes::<AssignmentUpdate>(&bytes).unwrap(), update);
     }
 }

@@ -1,0 +1,111 @@
+//! Two sets compared: by a digest, where only one is here, and by what turns the one into the other.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+use super::{AssignmentChanges, AssignmentSet};
+use crate::id::{NodeId, ServiceId};
+use crate::name::Name;
+use crate::object::{AllocatedPort, Task, TaskEndpoint, TaskState};
+use crate::spec::TaskSpec;
+use crate::time::Timestamp;
+
+/// What an agent has to do for a task. What agents observe of it, and the log's bookkeeping, are left out: its
+/// own observations are no news to an agent.
+#[derive(PartialEq, Serialize)]
+struct Work<'a> {
+    service: ServiceId,
+    service_name: &'a Name,
+    spec: &'a TaskSpec,
+    spec_version: u64,
+    slot: u32,
+    node: Option<NodeId>,
+    desired_state: TaskState,
+    endpoints: &'a [TaskEndpoint],
+    host_ports: &'a [AllocatedPort],
+    start_at: Timestamp,
+}
+
+impl<'a> Work<'a> {
+    fn of(task: &'a Task) -> Self {
+        Self {
+            service: task.service,
+            service_name: &task.service_name,
+            spec: &task.spec,
+            spec_version: task.spec_version,
+            slot: task.slot,
+            node: task.node,
+            desired_state: task.desired_state,
+            endpoints: &task.endpoints,
+            host_ports: &task.host_ports,
+            start_at: task.start_at,
+        }
+    }
+}
+
+/// Whether an agent has the same to do for both states of a task.
+pub(crate) fn same_work(old: &Task, new: &Task) -> bool {
+    Work::of(old) == Work::of(new)
+}
+
+impl AssignmentSet {
+    /// SHA-256 over what the agent has to do, so that it can be compared with what the leader would send
+    /// now. What agents observe of tasks, and the log's bookkeeping, are left out.
+    pub fn digest(&self) -> [u8; 32] {
+        let Self { tasks, settings, standing, managers, peers, networks, endpoints, services } = self;
+        let mut all = Summary(Sha256::new());
+        all.add([(settings, standing)]);
+        all.add(tasks.iter().map(|(id, task)| (id, Work::of(task))));
+        all.add(managers);
+        all.add(peers);
+        all.add(networks);
+        all.add(endpoints);
+        all.add(services);
+        all.0.finalize().into()
+    }
+
+    /// What turns this set into `new`.
+    pub fn difference(&self, new: &Self) -> AssignmentChanges {
+        AssignmentChanges {
+            tasks: table(&self.tasks, &new.tasks, same_work),
+            settings: Some(new.settings).filter(|settings| *settings != self.settings),
+            standing: Some(&new.standing).filter(|standing| **standing != self.standing).cloned(),
+            managers: table(&self.managers, &new.managers, PartialEq::eq),
+            peers: table(&self.peers, &new.peers, PartialEq::eq),
+            networks: table(&self.networks, &new.networks, PartialEq::eq),
+            endpoints: table(&self.endpoints, &new.endpoints, PartialEq::eq),
+            services: table(&self.services, &new.services, PartialEq::eq),
+        }
+    }
+}
+
+/// What turns one table into another, where two values that are the `same` are no change.
+fn table<K: Ord + Copy, V: Clone>(
+    old: &BTreeMap<K, V>,
+    new: &BTreeMap<K, V>,
+    same: impl Fn(&V, &V) -> bool,
+) -> BTreeMap<K, Option<V>> {
+    let stays = |key: &K, value: &V| old.get(key).is_some_and(|old| same(old, value));
+    let put = new.iter().filter(|(key, value)| !stays(key, value));
+    let put = put.map(|(key, value)| (*key, Some(value.clone())));
+    let gone = old.keys().filter(|key| !new.contains_key(key)).map(|key| (*key, None));
+    put.chain(gone).collect()
+}
+
+/// A digest in the making.
+struct Summary(Sha256);
+
+impl Summary {
+    /// Adds a table, its end marked, so that no two tables can be taken for each other.
+    fn add<T: Serialize>(&mut self, table: impl IntoIterator<Item = T>) {
+        for entry in table {
+            // None of our types can fail to encode; if one did, the digest would fit no other set.
+            let bytes = postcard::to_stdvec(&entry).unwrap_or_else(|error| error.to_string().into_bytes());
+            self.0.update((bytes.len() as u64).to_le_bytes());
+            self.0.update(&bytes);
+        }
+        self.0.update(u64::MAX.to_le_bytes());
+    }
+}
