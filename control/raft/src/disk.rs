@@ -1,5 +1,6 @@
 //! What must outlive the process, and the seam at which a simulation puts its own disk.
 
+mod behind;
 mod frame;
 #[cfg(any(test, feature = "testing"))]
 mod memory;
@@ -7,6 +8,7 @@ mod overlay;
 mod redb_disk;
 mod sealing;
 mod table;
+mod witness;
 
 use std::path::{Path, PathBuf};
 
@@ -14,8 +16,12 @@ use raft::eraftpb::{Entry, HardState, Snapshot};
 
 use crate::log::Position;
 
+#[cfg(test)]
+pub(crate) use behind::{Behind, Medium};
 #[cfg(any(test, feature = "testing"))]
 pub use memory::{Lie, MemoryDisk};
+#[cfg(test)]
+pub(crate) use overlay::Overlay;
 pub use redb_disk::RedbDisk;
 pub use sealing::{DataKey, Keys, Sealing};
 
@@ -66,6 +72,20 @@ pub trait Disk: Send {
     fn sync(&mut self) -> Result<(), DiskError>;
     /// Goes back to what was last made durable, after an error.
     fn recover(&mut self) -> Result<(), DiskError>;
+    /// A while has passed: makes durable what need not be at once. Costs nothing when there is no such thing.
+    fn rest(&mut self) -> Result<(), DiskError> {
+        Ok(())
+    }
+    /// Seals with `sealing` from here on. What is there is sealed anew by [`Disk::reseal_some`]; until that is
+    /// done `sealing` must open it too, and is refused otherwise.
+    fn reseal(&mut self, sealing: &Sealing) -> Result<(), DiskError> {
+        let _ = sealing;
+        Ok(())
+    }
+    /// Seals some more rows anew, durably; true: all are. Nothing that was appended may wait for its sync.
+    fn reseal_some(&mut self) -> Result<bool, DiskError> {
+        Ok(true)
+    }
 }
 
 /// What a disk refuses.
@@ -85,8 +105,9 @@ pub enum DiskError {
     },
     /// The file was damaged.
     #[error(
-        "{} is damaged ({what}); it was left as it is: put a copy of it back, or move it away and let this \
-         node join the cluster again", path.display()
+        "{} is damaged ({what}) and was left as it is. If the other managers have a quorum: `meshctl swarm leave \
+         --force` here, then join again. If not: `meshctl swarm init --force-new-cluster` on a manager whose \
+         state is whole", path.display()
     )]
     Corrupt {
         /// The file.

@@ -28,6 +28,6 @@ pub use log::Position;
 pub use members::{ChangeRefused, Member, MemberChange, Members, Part};
 pub use replica::{Committed, Forced};
 pub use shell::{
-    Alarm, ChangeError, ChangeOptions, NoPeers, OpenError, ProposeError, Raft, RaftConfig, ReadError, Role,
-    RoleState, TransferError, Transport,
+    Alarm, ChangeError, ChangeOptions, NoPeers, OpenError, ProposeError, Raft, RaftConfig, ReadError,
+    ResealError, Role, RoleState, TransferError, Transport,
 };

@@ -6,6 +6,8 @@
 
 mod input;
 mod peers;
+#[cfg(any(test, feature = "testing"))]
+mod planted;
 
 use std::collections::BTreeMap;
 
@@ -90,6 +92,9 @@ pub struct Node {
     snapshots: BTreeMap<u64, usize>,
     /// Ticks since something came from a peer.
     heard: BTreeMap<u64, usize>,
+    /// A planted mistake.
+    #[cfg(any(test, feature = "testing"))]
+    skips_joint: bool,
 }
 
 /// Entries that a learner may lack and still count as caught up.
@@ -119,8 +124,16 @@ impl Node {
             ..Config::default()
         };
         let raw = RawNode::new(&config, Log::new(saved), &logger::logger())?;
-        let mut node =
-            Self { raw, pace, seed, stalled: false, snapshots: BTreeMap::new(), heard: BTreeMap::new() };
+        let mut node = Self {
+            raw,
+            pace,
+            seed,
+            stalled: false,
+            snapshots: BTreeMap::new(),
+            heard: BTreeMap::new(),
+            #[cfg(any(test, feature = "testing"))]
+            skips_joint: false,
+        };
         node.draw_timeout();
         Ok(node)
     }
@@ -304,6 +317,8 @@ impl Node {
                     // An empty one means something: leave the joint configuration.
                     let change = parse::<ConfChangeV2, M::Error>(&entry)?;
                     let conf = self.raw.apply_conf_change(&change)?;
+                    #[cfg(any(test, feature = "testing"))]
+                    let conf = self.leave_at_once(conf)?;
                     machine.reconfigure(at, &conf, change.get_context())
                 }
             };

@@ -4,6 +4,8 @@
 
 mod change;
 mod forced;
+#[cfg(any(test, feature = "testing"))]
+mod planted;
 mod saved;
 
 use std::collections::BTreeMap;
@@ -22,10 +24,12 @@ use change::Underway;
 use saved::{pack, unpack};
 
 pub use forced::{Forced, force_new_cluster};
+#[cfg(any(test, feature = "testing"))]
+pub use planted::Mistake;
 pub(crate) use saved::founder;
 pub use saved::{genesis, joiner};
 
-/// When the log is cut.
+/// When the log is cut. Of a cluster's log its own settings decide; these do before there are any.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Compaction {
     /// A snapshot is made after this many entries,
@@ -172,6 +176,9 @@ struct State {
     /// Reads that wait for the store to reach an index.
     waiting: BTreeMap<u64, Vec<ReadId>>,
     effects: Effects,
+    /// A planted mistake.
+    #[cfg(any(test, feature = "testing"))]
+    unchecked: bool,
 }
 
 impl Replica {
@@ -276,8 +283,18 @@ impl Replica {
         Ok((completed.messages, std::mem::take(&mut self.state.effects)))
     }
 
+    /// What the cluster's settings say of it; before there is a cluster, what this node's do.
+    fn compaction(&self) -> Compaction {
+        let own = self.settings.compaction;
+        self.state.store.cluster().map_or(own, |cluster| Compaction {
+            every: cluster.spec.snapshot_interval.max(1),
+            keep: cluster.spec.entries_kept,
+            ..own
+        })
+    }
+
     fn checkpoint(&self) -> Result<Option<Write>, ReplicaError> {
-        let Compaction { every, bytes, keep } = self.settings.compaction;
+        let Compaction { every, bytes, keep } = self.compaction();
         let entries = self.state.applied.index - self.node.snapshot_position().index;
         let large = entries > keep && self.node.log_bytes() >= bytes;
         let wanted = entries > 0 && self.node.wants_snapshot();
@@ -299,6 +316,8 @@ impl State {
             proposed: BTreeMap::new(),
             waiting: BTreeMap::new(),
             effects: Effects::default(),
+            #[cfg(any(test, feature = "testing"))]
+            unchecked: false,
         }
     }
 
@@ -344,6 +363,13 @@ impl Machine for State {
         let (id, transaction) =
             envelope::decode(data).map_err(|source| ReplicaError::Entry { index: at.index, source })?;
         let result = self.store.apply(at.index, &transaction);
+        #[cfg(any(test, feature = "testing"))]
+        let result = match result {
+            Err(conflict) if self.unchecked => {
+                planted::apply_unchecked(&mut self.store, at.index, &transaction, conflict)
+            }
+            result => result,
+        };
         let owner = self.settle(at, Some(id));
         let outcome = match result {
             Ok(changes) => {

@@ -12,6 +12,6 @@ mod worker;
 
 pub use change::ChangeOptions;
 pub use config::{NoPeers, RaftConfig, Transport};
-pub use error::{ChangeError, OpenError, ProposeError, ReadError, TransferError};
+pub use error::{ChangeError, OpenError, ProposeError, ReadError, ResealError, TransferError};
 pub use handle::Raft;
 pub use role::{Alarm, Role, RoleState};

@@ -55,6 +55,7 @@ pub(crate) fn put(number: u128) -> Transaction {
         spec: mesh_core::spec::NodeSpec::default(),
         description: mesh_core::object::NodeDescription::default(),
         status: NodeStatus { state: NodeState::Unknown, message: String::new(), addr, data_path_addr: addr },
+        issuer: [0; 32],
         manager: None,
     };
     let object = Object::Node(Arc::new(node));

@@ -130,6 +130,15 @@ pub(super) fn open<'a>(
     }
 }
 
+/// Whether a row is as it would be written now.
+pub(super) fn is_current(sealing: &Sealing, row: &[u8]) -> bool {
+    match (row, sealing) {
+        ([PLAIN, ..], Sealing::Plain) => true,
+        ([SEALED, rest @ ..], Sealing::Key(keys)) => rest.starts_with(&keys.current().id.to_le_bytes()),
+        _ => false,
+    }
+}
+
 fn unseal(sealing: &Sealing, place: Place<'_>, rest: &[u8]) -> Result<Vec<u8>, FrameError> {
     let at = || place.to_string();
     let short = || FrameError::Short { place: place.to_string() };

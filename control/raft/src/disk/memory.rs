@@ -7,6 +7,8 @@ use super::{Disk, DiskError, Saved, Truncate, Write};
 pub enum Lie {
     /// It says that it has synced and has not.
     SyncsNothing,
+    /// It says that it has synced, and does so with the next sync.
+    SyncsLate,
 }
 
 /// What a node wrote, in two layers: what a crash leaves and what it takes.
@@ -14,6 +16,8 @@ pub enum Lie {
 pub struct MemoryDisk {
     durable: Saved,
     unsynced: Vec<Write>,
+    /// Writes of which a disk that is late says that they are durable.
+    late: Vec<Write>,
     lie: Option<Lie>,
     /// Appends that still succeed before the disk is full.
     space: Option<u64>,
@@ -24,7 +28,7 @@ pub struct MemoryDisk {
 impl MemoryDisk {
     /// The disk of a new node.
     pub fn create(saved: Saved) -> Self {
-        Self { durable: saved, unsynced: Vec::new(), lie: None, space: None, syncs: 0 }
+        Self { durable: saved, unsynced: Vec::new(), late: Vec::new(), lie: None, space: None, syncs: 0 }
     }
 
     /// From here on the disk lies.
@@ -45,6 +49,7 @@ impl MemoryDisk {
     /// What a node that crashed now finds when it comes back.
     pub fn crash(&mut self) -> Saved {
         self.unsynced.clear();
+        self.late.clear();
         self.durable.clone()
     }
 }
@@ -61,12 +66,13 @@ impl Disk for MemoryDisk {
     }
 
     fn sync(&mut self) -> Result<(), DiskError> {
-        if self.lie != Some(Lie::SyncsNothing) {
-            self.syncs += 1;
-            for write in self.unsynced.drain(..) {
-                apply(&mut self.durable, write);
-            }
-        }
+        let synced = match self.lie {
+            Some(Lie::SyncsNothing) => return Ok(()),
+            Some(Lie::SyncsLate) => std::mem::replace(&mut self.late, std::mem::take(&mut self.unsynced)),
+            None => std::mem::take(&mut self.unsynced),
+        };
+        self.syncs += 1;
+        synced.into_iter().for_each(|write| apply(&mut self.durable, write));
         Ok(())
     }
 

@@ -5,20 +5,20 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::fs::File;
 use std::io;
 use std::ops::Bound;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use redb::backends::FileBackend;
-use redb::{BackendError, DatabaseError, StorageBackend};
+use redb::{BackendError, StorageBackend};
+
+use super::behind::forward_locks;
 
 const PAGE: u64 = 4096;
 
 /// Reads fall through to the file where nothing was written; writes stay in memory. Locks are the file's.
 #[derive(Debug)]
-pub(super) struct Overlay {
-    file: FileBackend,
+pub(crate) struct Overlay<B> {
+    file: B,
     changed: Mutex<Changed>,
 }
 
@@ -30,10 +30,9 @@ struct Changed {
     visible: u64,
 }
 
-impl Overlay {
+impl<B: StorageBackend> Overlay<B> {
     /// A view of `file`, which is never written to (it must be open for writing to be locked).
-    pub fn new(file: File) -> Result<Self, DatabaseError> {
-        let file = FileBackend::new(file)?;
+    pub fn new(file: B) -> io::Result<Self> {
         let len = file.len()?;
         let changed = Mutex::new(Changed { pages: HashMap::new(), len, visible: len });
         Ok(Self { file, changed })
@@ -79,7 +78,7 @@ fn to_usize(value: u64) -> usize {
     usize::try_from(value).unwrap_or(usize::MAX)
 }
 
-impl StorageBackend for Overlay {
+impl<B: StorageBackend> StorageBackend for Overlay<B> {
     fn len(&self) -> io::Result<u64> {
         Ok(self.changed().len)
     }
@@ -127,33 +126,7 @@ impl StorageBackend for Overlay {
         Ok(())
     }
 
-    fn close(&self) -> io::Result<()> {
-        self.file.close()
-    }
-
-    fn try_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
-        self.file.try_lock_range(start, end)
-    }
-
-    fn try_lock_shared_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
-        self.file.try_lock_shared_range(start, end)
-    }
-
-    fn lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
-        self.file.lock_range(start, end)
-    }
-
-    fn lock_shared_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
-        self.file.lock_shared_range(start, end)
-    }
-
-    fn unlock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
-        self.file.unlock_range(start, end)
-    }
-
-    fn query_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
-        self.file.query_lock_range(start, end)
-    }
+    forward_locks!(file);
 }
 
 #[cfg(test)]
@@ -167,7 +140,8 @@ mod tests {
         let original: Vec<u8> =
             (0..10_000_u32).map(|byte| u8::try_from(byte % 251).expect("small")).collect();
         std::fs::write(&path, &original).expect("written");
-        let file = File::options().read(true).write(true).open(&path).expect("opens");
+        let file = std::fs::File::options().read(true).write(true).open(&path).expect("opens");
+        let file = redb::backends::FileBackend::new(file).expect("a file");
         let view = Overlay::new(file).expect("a view");
 
         view.write(4_090, &[0xee; 20]).expect("written");

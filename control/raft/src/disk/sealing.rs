@@ -69,3 +69,17 @@ pub enum Sealing {
     /// Sealed with XChaCha20-Poly1305, their table and key bound to them.
     Key(Keys),
 }
+
+impl Sealing {
+    /// The key that rows sealed by `earlier` need and this has not; 0 when they are not sealed.
+    pub(super) fn lacks(&self, earlier: &Self) -> Option<u32> {
+        match (self, earlier) {
+            (Self::Plain, Self::Plain) => None,
+            (Self::Key(keys), Self::Plain) => (!keys.opens_plain()).then_some(0),
+            (Self::Plain, Self::Key(keys)) => Some(keys.current().id),
+            (Self::Key(now), Self::Key(before)) => {
+                Some(before.current()).filter(|key| now.find(key.id) != Some(key)).map(|key| key.id)
+            }
+        }
+    }
+}

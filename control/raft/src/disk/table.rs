@@ -14,9 +14,6 @@ use super::sealing::Sealing;
 use super::{Saved, Truncate, Write};
 use crate::log::Position;
 
-/// Format of the file as a whole, counted up when a reader of this one would go wrong.
-pub(super) const FORMAT: u32 = 1;
-
 const META: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("meta");
 const LOG: TableDefinition<'static, u64, &[u8]> = TableDefinition::new("log");
 /// The newest snapshot's data, cut in pieces, by number from 0.
@@ -41,8 +38,6 @@ pub(super) enum RowError {
     Gap { found: u64, wanted: u64 },
     #[error("snapshot of {found} bytes instead of {wanted}")]
     SnapshotLength { found: u64, wanted: u64 },
-    #[error("format {found}")]
-    Format { found: u32 },
 }
 
 impl From<redb::TableError> for RowError {
@@ -72,7 +67,6 @@ struct SnapshotHead {
 
 /// Writes the rows of a new node.
 pub(super) fn create(txn: &WriteTransaction, sealing: &Sealing, saved: &Saved) -> Result<(), RowError> {
-    put(txn, &Sealing::Plain, "format", &FORMAT)?;
     put(txn, sealing, "node", &saved.node)?;
     write(
         txn,
@@ -90,7 +84,6 @@ pub(super) fn create(txn: &WriteTransaction, sealing: &Sealing, saved: &Saved) -
 pub(super) fn write(txn: &WriteTransaction, sealing: &Sealing, write: &Write) -> Result<(), RowError> {
     if let Some(snapshot) = &write.snapshot {
         put_snapshot(txn, sealing, snapshot)?;
-        reseal_node(txn, sealing)?;
     }
     if let Some(truncate) = write.truncate {
         truncate_log(txn, sealing, truncate)?;
@@ -141,10 +134,6 @@ fn put_snapshot(txn: &WriteTransaction, sealing: &Sealing, snapshot: &Snapshot) 
 
 /// Reads everything.
 pub(super) fn read(txn: &ReadTransaction, sealing: &Sealing) -> Result<Saved, RowError> {
-    let found: u32 = get(txn, &Sealing::Plain, "format")?;
-    if found != FORMAT {
-        return Err(RowError::Format { found });
-    }
     let hard_state: Vec<u8> = get(txn, sealing, "hard_state")?;
     let truncated: Mark = get(txn, sealing, "truncated")?;
     let truncated = Position { index: truncated.index, term: truncated.term };
@@ -188,16 +177,89 @@ fn read_snapshot(txn: &ReadTransaction, sealing: &Sealing) -> Result<Snapshot, R
     Ok(snapshot)
 }
 
-/// The node's number is written once; it gets the current key when a snapshot does.
-fn reseal_node(txn: &WriteTransaction, sealing: &Sealing) -> Result<(), RowError> {
-    let mut meta = txn.open_table(META)?;
-    let place = named("node");
-    let Some(node) = meta.get("node")?.map(|row| frame::open(sealing, place, row.value()).map(Vec::from))
-    else {
-        return Ok(());
+/// Writes the number of the commit that it is part of.
+pub(super) fn put_commit(txn: &WriteTransaction, sealing: &Sealing, commit: u64) -> Result<(), RowError> {
+    put(txn, sealing, "commit", &commit)
+}
+
+/// The number of the commit that is read.
+pub(super) fn commit(txn: &ReadTransaction, sealing: &Sealing) -> Result<u64, RowError> {
+    get(txn, sealing, "commit")
+}
+
+/// Where a walk over all rows goes on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Walk {
+    #[default]
+    Meta,
+    Log(u64),
+    Snapshot(u64),
+}
+
+/// Seals rows anew that have another key than the current one, from `walk` on, until about `budget` bytes are
+/// done. `None`: that was the last. What is written meanwhile has the current key already.
+pub(super) fn reseal(
+    txn: &WriteTransaction,
+    sealing: &Sealing,
+    walk: Walk,
+    budget: usize,
+) -> Result<Option<Walk>, RowError> {
+    let next = match walk {
+        Walk::Meta => {
+            reseal_meta(txn, sealing)?;
+            Some(Walk::Log(0))
+        }
+        Walk::Log(from) => {
+            let next = reseal_numbered(txn, sealing, (LOG, "log"), from, budget)?;
+            Some(next.map_or(Walk::Snapshot(0), Walk::Log))
+        }
+        Walk::Snapshot(from) => {
+            reseal_numbered(txn, sealing, (SNAPSHOT, "snapshot"), from, budget)?.map(Walk::Snapshot)
+        }
     };
-    meta.insert("node", frame::seal(sealing, place, &node?)?.as_slice())?;
+    Ok(next)
+}
+
+fn reseal_meta(txn: &WriteTransaction, sealing: &Sealing) -> Result<(), RowError> {
+    let mut meta = txn.open_table(META)?;
+    for key in ["node", "commit", "hard_state", "truncated", "snapshot"] {
+        let value = match meta.get(key)? {
+            Some(row) => frame::open(sealing, named(key), row.value())?.into_owned(),
+            None => continue,
+        };
+        meta.insert(key, frame::seal(sealing, named(key), &value)?.as_slice())?;
+    }
     Ok(())
+}
+
+fn reseal_numbered(
+    txn: &WriteTransaction,
+    sealing: &Sealing,
+    (definition, name): (TableDefinition<'static, u64, &'static [u8]>, &'static str),
+    from: u64,
+    budget: usize,
+) -> Result<Option<u64>, RowError> {
+    let mut table = txn.open_table(definition)?;
+    let (mut fresh, mut bytes, mut next) = (Vec::new(), 0, None);
+    for row in table.range(from..)? {
+        let (number, row) = row?;
+        if bytes > budget {
+            next = Some(number.value());
+            break;
+        }
+        if !frame::is_current(sealing, row.value()) {
+            bytes += row.value().len();
+            let place = numbered(name, number.value());
+            fresh.push((
+                number.value(),
+                frame::seal(sealing, place, &frame::open(sealing, place, row.value())?)?,
+            ));
+        }
+    }
+    for (number, row) in fresh {
+        table.insert(number, row.as_slice())?;
+    }
+    Ok(next)
 }
 
 fn named(key: &'static str) -> Place<'static> {

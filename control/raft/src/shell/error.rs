@@ -105,6 +105,17 @@ pub enum ReadError {
     Alarm(Alarm),
 }
 
+/// Why a state file is not sealed anew.
+#[derive(Debug, thiserror::Error)]
+pub enum ResealError {
+    /// The disk: with [`DiskError::Sealed`] the keys do not open what is there, and nothing was changed.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    /// This manager has stopped, or is held up.
+    #[error("the state file was not sealed anew: {0}")]
+    Alarm(Alarm),
+}
+
 /// Why a change of the members is not acknowledged.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ChangeError {

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::config::RaftConfig;
 use super::error::OpenError;
-use super::handle::{Raft, open_own};
+use super::handle::{Raft, open_survivor};
 use crate::disk::{Disk as _, Saved};
 use crate::replica::{Forced, force_new_cluster};
 
@@ -15,7 +15,7 @@ impl Raft {
         let told: Arc<Mutex<Option<Forced>>> = Arc::default();
         let tell = Arc::clone(&told);
         let raft = Self::start(config, move |config| {
-            let (mut disk, saved) = open_own(config)?;
+            let (mut disk, saved) = open_survivor(config)?;
             let (write, forced) = force_new_cluster(&saved)?;
             disk.append(&write)?;
             disk.sync()?;
@@ -35,7 +35,7 @@ impl Raft {
     /// What [`Raft::force_new_cluster`] would do; nothing of the state is changed.
     pub async fn survey_new_cluster(config: RaftConfig) -> Result<Forced, OpenError> {
         let survey = move || {
-            let (_, saved) = open_own(&config)?;
+            let (_, saved) = open_survivor(&config)?;
             Ok(force_new_cluster(&saved)?.1)
         };
         let ended = |error: tokio::task::JoinError| OpenError::Thread { reason: error.to_string() };

@@ -13,11 +13,11 @@ use raft::eraftpb::Message;
 use tokio::sync::{broadcast, oneshot, watch};
 
 use super::config::RaftConfig;
-use super::error::{OpenError, ProposeError, ReadError};
+use super::error::{OpenError, ProposeError, ReadError, ResealError};
 use super::role::{Alarm, Role, RoleState};
 use super::surface::Published;
 use super::worker::{Command, Worker};
-use crate::disk::{Disk, RedbDisk, Saved};
+use crate::disk::{Disk, Keys, RedbDisk, Saved, Sealing};
 use crate::envelope::{self, ProposalId};
 use crate::members::Members;
 use crate::node::mix;
@@ -190,6 +190,16 @@ impl Raft {
         }
     }
 
+    /// Seals the state file with `keys` from here on, and returns when nothing in it is sealed otherwise: the
+    /// key before may go then. Until that is so `keys` must open it too ([`Keys::after`]), or this is refused
+    /// and nothing is changed. Proposals go on meanwhile.
+    pub async fn reseal(&self, keys: Keys) -> Result<(), ResealError> {
+        let (reply, sealed) = oneshot::channel();
+        let command = Command::Reseal { sealing: Sealing::Key(keys), reply };
+        self.ask(command).map_err(ResealError::Alarm)?;
+        Ok(sealed.await.map_err(|_| ResealError::Alarm(self.stopped()))??)
+    }
+
     /// The store as of the last entry applied here: without a lock, without waiting, and possibly behind.
     pub fn store(&self) -> Store {
         Store::clone(&self.shared.store.load())
@@ -279,8 +289,16 @@ fn run<D: Disk>(
 }
 
 /// The state that is there, if it is this node's.
-pub(super) fn open_own(config: &RaftConfig) -> Result<(RedbDisk, Saved), OpenError> {
-    let (disk, saved) = RedbDisk::open_sealed(&config.path, &config.sealing)?;
+fn open_own(config: &RaftConfig) -> Result<(RedbDisk, Saved), OpenError> {
+    own(config, RedbDisk::open_sealed(&config.path, &config.sealing)?)
+}
+
+/// [`open_own`] for one that is to go on alone: its last writes may have rotted away.
+pub(super) fn open_survivor(config: &RaftConfig) -> Result<(RedbDisk, Saved), OpenError> {
+    own(config, RedbDisk::open_older(&config.path, &config.sealing)?)
+}
+
+fn own(config: &RaftConfig, (disk, saved): (RedbDisk, Saved)) -> Result<(RedbDisk, Saved), OpenError> {
     if saved.node != config.node {
         let (found, wanted) = (saved.node, config.node);
         return Err(OpenError::OtherNode { path: config.path.clone(), found, wanted });

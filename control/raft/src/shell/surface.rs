@@ -11,6 +11,7 @@ use tokio::sync::{broadcast, oneshot, watch};
 use super::config::Transport;
 use super::error::{ChangeError, ProposeError, ReadError};
 use super::role::{Alarm, RoleState};
+use crate::disk::DiskError;
 use crate::envelope::ProposalId;
 use crate::members::{ChangeOutcome, Members};
 use crate::replica::{Committed, Effects, Outcome, Outlet, ReadId, Replica};
@@ -20,6 +21,7 @@ const READ_PATIENCE: u32 = 6;
 
 pub(super) type ProposeReply = oneshot::Sender<Result<Arc<Committed>, ProposeError>>;
 pub(super) type ReadReply = oneshot::Sender<Result<Store, ReadError>>;
+pub(super) type ResealReply = oneshot::Sender<Result<(), DiskError>>;
 pub(super) type ChangeReply = oneshot::Sender<Result<Members, ChangeError>>;
 
 /// What the thread shows.

@@ -12,9 +12,9 @@ use super::change::ChangeOptions;
 use super::config::RaftConfig;
 use super::error::{ChangeError, OpenError, ProposeError, ReadError, TransferError};
 use super::role::{Alarm, Role, RoleState};
-use super::surface::{ChangeReply, ProposeReply, Published, ReadReply, Surface, show};
+use super::surface::{ChangeReply, ProposeReply, Published, ReadReply, ResealReply, Surface, show};
 use super::waiting::Changes;
-use crate::disk::{Disk, DiskError, Saved};
+use crate::disk::{Disk, DiskError, Saved, Sealing};
 use crate::envelope::ProposalId;
 use crate::members::MemberChange;
 use crate::node::{Input, Refused};
@@ -25,6 +25,9 @@ const BATCH: usize = 4_096;
 
 /// Ticks from one attempt to write to a full disk to the next.
 const FULL_PATIENCE: u32 = 10;
+
+/// Ticks from one rest of the disk to the next.
+const REST: u32 = 20;
 
 /// What the thread is asked.
 pub(super) enum Command {
@@ -47,6 +50,10 @@ pub(super) enum Command {
         to: Option<u64>,
         reply: oneshot::Sender<Result<u64, TransferError>>,
     },
+    Reseal {
+        sealing: Sealing,
+        reply: ResealReply,
+    },
     Message(Box<Message>),
     Unreachable(u64),
     SnapshotSent {
@@ -67,6 +74,10 @@ pub(super) struct Worker<D> {
     /// Ticks until a full disk is tried again.
     retry_in: u32,
     changes: Changes,
+    /// Those who wait until every row is sealed anew.
+    resealing: Vec<ResealReply>,
+    /// Ticks until the disk rests.
+    rest_in: u32,
     /// It is to stop, and waits at most until then for another to lead.
     closing: Option<Instant>,
     election: Duration,
@@ -95,6 +106,8 @@ impl<D: Disk> Worker<D> {
             alarm: None,
             retry_in: 0,
             changes: Changes::default(),
+            resealing: Vec::new(),
+            rest_in: REST,
             closing: None,
             election: config.tick * u32::try_from(config.settings.pace.election).unwrap_or(u32::MAX),
         };
@@ -148,6 +161,7 @@ impl<D: Disk> Worker<D> {
             self.begin_reads();
             self.begin_change();
             self.flush()?;
+            self.look_after_disk()?;
             self.publish_role();
             if matches!(turn, Turn::Stop) || self.has_handed_over() {
                 return self.say_farewell();
@@ -157,7 +171,10 @@ impl<D: Disk> Worker<D> {
 
     /// Waits for a command or the next tick, then takes all that is there.
     fn take(&mut self, commands: &Receiver<Command>) -> Turn {
-        let patience = self.next_tick.saturating_duration_since(Instant::now());
+        let patience = match self.resealing.is_empty() {
+            true => self.next_tick.saturating_duration_since(Instant::now()),
+            false => Duration::ZERO,
+        };
         let first = match commands.recv_timeout(patience) {
             Ok(command) => Some(command),
             Err(RecvTimeoutError::Timeout) => None,
@@ -182,6 +199,7 @@ impl<D: Disk> Worker<D> {
             Command::Transfer { to, reply } => {
                 let _ = reply.send(self.transfer(to));
             }
+            Command::Reseal { sealing, reply } => self.reseal(&sealing, reply),
             Command::Shutdown => return self.close(),
         }
         Turn::Next
@@ -276,6 +294,7 @@ impl<D: Disk> Worker<D> {
             self.next_tick = now + self.tick;
         }
         self.retry_in = self.retry_in.saturating_sub(1);
+        self.rest_in = self.rest_in.saturating_sub(1);
         if self.alarm.is_none() {
             self.step(Input::Tick);
         }
@@ -315,6 +334,34 @@ impl<D: Disk> Worker<D> {
             Err(FlushError::Disk(error)) => self.raise(error),
             Err(error) => Err(error),
         }
+    }
+
+    fn reseal(&mut self, sealing: &Sealing, reply: ResealReply) {
+        match self.disk.reseal(sealing) {
+            Ok(()) => self.resealing.push(reply),
+            Err(error) => drop(reply.send(Err(error))),
+        }
+    }
+
+    /// What the disk has to do beside writing: a piece at a time.
+    fn look_after_disk(&mut self) -> Result<(), FlushError> {
+        if self.alarm.is_some() {
+            return Ok(());
+        }
+        if !self.resealing.is_empty() {
+            match self.disk.reseal_some() {
+                Ok(true) => self.resealing.drain(..).for_each(|reply| drop(reply.send(Ok(())))),
+                Ok(false) => {}
+                Err(error) => return self.raise(error),
+            }
+        }
+        if self.rest_in == 0 {
+            self.rest_in = REST;
+            if let Err(error) = self.disk.rest() {
+                return self.raise(error);
+            }
+        }
+        Ok(())
     }
 
     /// A full disk is waited out; everything else ends the thread.

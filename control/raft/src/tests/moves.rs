@@ -40,29 +40,29 @@ impl Wires {
 }
 
 /// Managers in one directory.
-struct Site {
+pub(super) struct Site {
     dir: TempDir,
     wires: Wires,
-    rafts: BTreeMap<u64, Raft>,
+    pub rafts: BTreeMap<u64, Raft>,
 }
 
 fn addr(id: u64) -> SocketAddr {
     SocketAddr::from(([192, 0, 2, u8::try_from(id).expect("small")], 2377))
 }
 
-fn add(id: u64) -> MemberChange {
+pub(super) fn add(id: u64) -> MemberChange {
     MemberChange::AddLearner { id, addr: addr(id) }
 }
 
 impl Site {
-    async fn new(name: &str) -> Self {
+    pub async fn new(name: &str) -> Self {
         let mut site = Self { dir: TempDir::new(name), wires: Wires::default(), rafts: BTreeMap::new() };
         let raft = Raft::bootstrap(site.config(1), put(0)).await.expect("made");
         site.plug(1, raft);
         site
     }
 
-    fn config(&self, id: u64) -> RaftConfig {
+    pub fn config(&self, id: u64) -> RaftConfig {
         let mut config = RaftConfig::new(self.dir.path().join(format!("{id}.redb")), id, 100 + id);
         config.voters = vec![1];
         config.addrs = [(1, addr(1))].into();
@@ -71,20 +71,46 @@ impl Site {
         config
     }
 
-    fn plug(&mut self, id: u64, raft: Raft) {
+    pub fn plug(&mut self, id: u64, raft: Raft) {
         self.wires.plug(id, &raft);
         self.rafts.insert(id, raft);
     }
 
     /// A new manager, learner first.
-    async fn grow(&mut self, id: u64) -> Members {
+    pub async fn grow(&mut self, id: u64) -> Members {
         let raft = Raft::join(self.config(id)).await.expect("made");
         self.plug(id, raft);
         self.rafts[&1].change(add(id)).await.expect("added");
         self.rafts[&1].change(MemberChange::Promote { id }).await.expect("promoted once it has caught up")
     }
 
-    async fn end(self) {
+    /// Ends a manager; its file stays.
+    pub async fn stop(&mut self, id: u64) {
+        self.wires.unplug(id);
+        self.rafts.remove(&id).expect("a manager").shutdown().await;
+    }
+
+    /// The manager that leads, once one does.
+    pub async fn leader(&self) -> Raft {
+        let any = self.rafts.values().next().expect("a manager");
+        let led = |state: &crate::RoleState| {
+            state
+                .leader
+                .and_then(|leader| self.rafts.get(&leader))
+                .is_some_and(|raft| raft.role().borrow().is_leader())
+        };
+        loop {
+            let known =
+                wait(any.role(), |state| state.leader.is_some_and(|id| self.rafts.contains_key(&id))).await;
+            let leader = &self.rafts[&known.leader.expect("waited for")];
+            if led(&known) {
+                return leader.clone();
+            }
+            wait(leader.role(), |state| state.is_leader() || state.leader != known.leader).await;
+        }
+    }
+
+    pub async fn end(self) {
         for raft in self.rafts.values() {
             raft.shutdown().await;
         }
@@ -92,7 +118,7 @@ impl Site {
     }
 }
 
-async fn wait<T: Clone>(mut seen: watch::Receiver<T>, wanted: impl FnMut(&T) -> bool) -> T {
+pub(super) async fn wait<T: Clone>(mut seen: watch::Receiver<T>, wanted: impl FnMut(&T) -> bool) -> T {
     tokio::time::timeout(Duration::from_secs(20), seen.wait_for(wanted))
         .await
         .expect("within 20 s")
