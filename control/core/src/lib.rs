@@ -6,7 +6,7 @@
 //!
 //! In the order in which data flows: [`spec`] → [`command`] (a user's request becomes a transaction) →
 //! [`store`] (the replicated state machine) → [`leader`] (allocator, orchestrators, scheduler, dispatcher)
-//! → [`assignment`] (what one node gets).
+//! → [`assignment`] (what one node gets). Beside it stands [`roles`] (who takes part in raft).
 
 mod allocate;
 pub mod assignment;
@@ -20,6 +20,7 @@ pub mod name;
 pub mod object;
 mod orchestrate;
 pub mod port;
+pub mod roles;
 mod schedule;
 pub mod secret;
 pub mod spec;

@@ -80,7 +80,7 @@ pub(super) fn check_loss(store: &Store, node: &Node, reachable: &BTreeSet<u64>) 
 }
 
 /// Whether more than half of the `voters` answer.
-pub(super) fn has_quorum(voters: &BTreeSet<u64>, reachable: &BTreeSet<u64>) -> bool {
+pub(crate) fn has_quorum(voters: &BTreeSet<u64>, reachable: &BTreeSet<u64>) -> bool {
     voters.intersection(reachable).count() > voters.len() / 2
 }
 

@@ -16,6 +16,7 @@ mod tests;
 mod validate;
 
 pub use cluster::{InitCluster, UpdateCluster, init_cluster, update_cluster};
+pub(crate) use members::has_quorum;
 pub use members::{enter_raft, force_new_cluster, leave_raft};
 pub use network::{create_network, remove_network};
 pub(crate) use node::check_description;
