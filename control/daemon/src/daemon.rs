@@ -20,6 +20,7 @@ use self::founding::Founding;
 pub use self::request::{InitRequest, JoinRequest, JoinTokens, LocalState, NodeInfo};
 use crate::addresses::{self, Addresses, Asked};
 use crate::agent::session::SessionState;
+use crate::api::forward::RemoteApi;
 use crate::config::Config;
 use crate::describe::describe;
 use crate::error::DaemonError;
@@ -46,6 +47,8 @@ struct Inner {
     config: Config,
     state: StateDir,
     status: Mutex<Status>,
+    /// Where other managers ask this one's API.
+    api: RemoteApi,
 }
 
 /// How this node stands; every change of it goes through here.
@@ -65,6 +68,7 @@ impl Daemon {
     /// Takes up the node where the last daemon left it.
     pub async fn open(config: Config) -> Result<Self, DaemonError> {
         let state = StateDir::new(config.data_dir.clone());
+        let api = RemoteApi::default();
         let status = match state.load()? {
             Some(membership) if membership.leaving => {
                 tracing::info!("this node was leaving its cluster: it goes on with that");
@@ -73,15 +77,15 @@ impl Daemon {
                 Status::Inactive
             }
             Some(membership) => {
-                let member = Member::start(&config, &state, membership, ManagerStart::Open).await?;
-                Status::Active(Arc::new(member))
+                let start = ManagerStart::Open;
+                Status::Active(Arc::new(Member::start(&config, &state, membership, start, &api).await?))
             }
             None => {
                 state.clear_cluster()?;
                 Status::Inactive
             }
         };
-        Ok(Self { inner: Arc::new(Inner { config, state, status: Mutex::new(status) }) })
+        Ok(Self { inner: Arc::new(Inner { config, state, status: Mutex::new(status), api }) })
     }
 
     fn status(&self) -> MutexGuard<'_, Status> {
@@ -147,7 +151,7 @@ impl Daemon {
             Raft::bootstrap(raft, founding.first).await.map_err(|error| DaemonError::part("raft", &error))?;
         let manager = ManagerStart::Found { raft: raft.clone(), transport, listener };
         state.save(&founding.membership)?;
-        match Member::start(config, state, founding.membership, manager).await {
+        match Member::start(config, state, founding.membership, manager, &self.inner.api).await {
             Ok(member) => Ok(Arc::new(member)),
             Err(error) => {
                 raft.shutdown().await;
@@ -232,7 +236,7 @@ impl Daemon {
         state.identity().save_trust(&trust)?;
         state.identity().save_node(&identity)?;
         state.save(&membership)?;
-        match Member::start(config, state, membership, manager).await {
+        match Member::start(config, state, membership, manager, &self.inner.api).await {
             Ok(member) => {
                 let member = Arc::new(member);
                 self.set(Status::Active(Arc::clone(&member)));
@@ -342,6 +346,11 @@ impl Daemon {
             Post::Vacant | Post::Entering { .. } => Err(DaemonError::NotManager),
             Post::Closed { error } => Err(DaemonError::ManagerClosed { error: error.clone() }),
         }
+    }
+
+    /// Where other managers ask this one's API.
+    pub fn remote_api(&self) -> &RemoteApi {
+        &self.inner.api
     }
 
     /// What tells whether the nodes have what the store says, when this node is a manager.

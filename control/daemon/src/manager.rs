@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::middleware::from_fn_with_state;
 use mesh_core::id::ClusterId;
 use mesh_core::leader::Settled;
 use mesh_identity::LiveTls;
@@ -11,11 +12,14 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::service::Routes;
 use tonic::transport::Server;
 
+use crate::api::forward::RemoteApi;
 use crate::error::DaemonError;
 use crate::leader;
 use crate::rpc::dispatcher::DispatcherService;
+use crate::rpc::forward::{ToLeader, pass_on};
 use crate::rpc::join::JoinService;
 use crate::rpc::managers::ManagersService;
 use crate::rpc::proto::dispatcher_server::DispatcherServer;
@@ -30,10 +34,17 @@ use crate::transport::{Carrying, Own, PeerTransport};
 /// How long sessions may take to end when the manager stops.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// Bytes of one request that may wait to be read.
+const STREAM_WINDOW: u32 = 256 << 10;
+
+/// Bytes of all requests of a connection together: never what holds one of them up.
+const CONNECTION_WINDOW: u32 = 1 << 30;
+
 /// A running manager.
 pub struct Manager {
     raft: Raft,
     settling: Settling,
+    to_leader: ToLeader,
     stop: watch::Sender<bool>,
     leader: JoinHandle<()>,
     endpoint: JoinHandle<()>,
@@ -52,6 +63,8 @@ pub struct Parts {
     pub tls: LiveTls,
     /// Where other nodes connect.
     pub listener: TcpListener,
+    /// The API, for other managers.
+    pub api: RemoteApi,
     /// The cluster.
     pub cluster: ClusterId,
 }
@@ -59,7 +72,7 @@ pub struct Parts {
 impl Manager {
     /// Starts to lead (when raft says so) and to serve.
     pub fn start(parts: Parts) -> Result<Self, DaemonError> {
-        let Parts { raft, transport, own, tls, listener, cluster } = parts;
+        let Parts { raft, transport, own, tls, listener, api, cluster } = parts;
         let (stop, stopping) = watch::channel(false);
         let (inbox, leader) = watch::channel(None);
         let (nodes, nodes_seen) = watch::channel(Settled::default());
@@ -73,20 +86,27 @@ impl Manager {
         let messages = RaftService::new(own.raft_id, cluster, raft.clone(), transport.clone()).into_server();
         let carrying = transport.start(raft.clone(), own, Arc::new(tls.client_config()?));
         let incoming = ReceiverStream::new(listener::incoming(listener, tls.server_config()?));
+        let to_leader = ToLeader::new(raft.clone(), Arc::new(tls.client_config()?));
+        // What only the leader answers.
+        let routes = Routes::new(dispatcher)
+            .add_service(join)
+            .add_service(managers)
+            .into_axum_router()
+            .layer(from_fn_with_state(to_leader.clone(), pass_on))
+            .merge(api.routes(to_leader.clone()));
         let mut server_stop = stopping.clone();
         let endpoint = tokio::spawn(async move {
             let stopped = async move { raised(&mut server_stop).await };
             let router = Server::builder()
-                .add_service(dispatcher)
-                .add_service(join)
-                .add_service(managers)
-                .add_service(messages);
+                .initial_stream_window_size(STREAM_WINDOW)
+                .initial_connection_window_size(CONNECTION_WINDOW)
+                .add_routes(Routes::from(routes).add_service(messages));
             if let Err(error) = router.serve_with_incoming_shutdown(incoming, stopped).await {
                 tracing::error!(%error, "the endpoint for other nodes has ended");
             }
         });
         let leader = tokio::spawn(leader::run(raft.clone(), inbox, nodes, stopping));
-        Ok(Self { raft, settling, stop, leader, endpoint, carrying })
+        Ok(Self { raft, settling, to_leader, stop, leader, endpoint, carrying })
     }
 
     /// The replicated store.
@@ -97,6 +117,11 @@ impl Manager {
     /// What tells whether the nodes have what the store says.
     pub fn settling(&self) -> &Settling {
         &self.settling
+    }
+
+    /// The way to the manager that leads.
+    pub fn to_leader(&self) -> &ToLeader {
+        &self.to_leader
     }
 
     /// Hands leadership over while this manager can still be reached, then ends the sessions, the endpoint and
@@ -110,6 +135,7 @@ impl Manager {
             }
         }
         self.stop.send_replace(true);
+        self.to_leader.close();
         for mut part in [self.leader, self.endpoint] {
             if tokio::time::timeout(PATIENCE, &mut part).await.is_err() {
                 part.abort();

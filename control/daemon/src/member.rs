@@ -19,6 +19,7 @@ use crate::agent::saved::SavedFile;
 use crate::agent::session::{self, Farewell, SessionSettings, SessionState};
 use crate::agent::ways::{AgentHandle, Inbox, ways};
 use crate::agent::worker;
+use crate::api::forward::RemoteApi;
 use crate::config::Config;
 use crate::error::DaemonError;
 use crate::office::{ManagerStart, Office, Place};
@@ -80,14 +81,20 @@ impl Member {
         state: &StateDir,
         membership: Membership,
         manager: ManagerStart,
+        api: &RemoteApi,
     ) -> Result<Self, DaemonError> {
         let tls = own_tls(state)?;
         let record = Record::new(state.clone(), membership.clone());
         let (managers, known) = watch::channel(membership.managers.clone());
         // Managers and session first: a restarted node is missed after three heartbeats, and all that follows
         // takes its time.
-        let place =
-            Place { state: state.clone(), record: record.clone(), tls: tls.clone(), managers: known.clone() };
+        let place = Place {
+            state: state.clone(),
+            record: record.clone(),
+            tls: tls.clone(),
+            managers: known.clone(),
+            api: api.clone(),
+        };
         let office = Office::open(place, manager).await?;
         let (agent, inbox) = ways();
         let (session_state, session, end_session) = hold_session(&membership, &tls, managers, &agent)?;

@@ -23,9 +23,11 @@ use tokio::task::JoinHandle;
 use self::calls::Calls;
 pub use self::departure::Loss;
 use self::keeper::Keeper;
+use crate::api::forward::RemoteApi;
 use crate::error::DaemonError;
 use crate::manager::Manager;
 use crate::record::Record;
+use crate::rpc::forward::ToLeader;
 use crate::settling::Settling;
 use crate::state::StateDir;
 use crate::transport::PeerTransport;
@@ -58,6 +60,8 @@ pub struct Serving {
     pub raft: Raft,
     /// What tells whether the nodes have what the store says.
     pub settling: Settling,
+    /// The way to the manager that leads.
+    pub to_leader: ToLeader,
 }
 
 /// What a node begins with as a manager.
@@ -93,6 +97,8 @@ pub struct Place {
     pub tls: LiveTls,
     /// Managers that it knows.
     pub managers: watch::Receiver<Vec<SocketAddr>>,
+    /// The API, for other managers.
+    pub api: RemoteApi,
 }
 
 impl Place {
@@ -189,6 +195,10 @@ impl Drop for Office {
 
 impl From<&Manager> for Serving {
     fn from(manager: &Manager) -> Self {
-        Self { raft: manager.raft().clone(), settling: manager.settling().clone() }
+        Self {
+            raft: manager.raft().clone(),
+            settling: manager.settling().clone(),
+            to_leader: manager.to_leader().clone(),
+        }
     }
 }

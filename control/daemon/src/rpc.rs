@@ -5,6 +5,7 @@ pub mod certificates;
 pub mod client;
 pub mod dispatcher;
 pub mod envelope;
+pub mod forward;
 pub mod join;
 pub mod listener;
 pub mod managers;

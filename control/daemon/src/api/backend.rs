@@ -14,6 +14,7 @@ use mesh_raft::{Committed, Forced};
 use super::error::ApiError;
 use crate::daemon::{InitRequest, JoinRequest, JoinTokens, NodeInfo};
 use crate::error::DaemonError;
+use crate::rpc::forward::ToLeader;
 use crate::settling::Settlement;
 
 /// The node that the API speaks for.
@@ -40,6 +41,9 @@ pub trait Backend: Send + Sync + 'static {
 
     /// The replicated store, when this node is a manager; else Swarm's words on why not.
     fn manager(&self) -> Result<Arc<dyn Ledger>, DaemonError>;
+
+    /// The way to the manager that leads, when this node is a manager.
+    fn to_leader(&self) -> Option<ToLeader>;
 
     /// Waits until every node has applied what log entries up to `index` mean for it, at most for `patience`;
     /// `known` is the index of a store that was read.

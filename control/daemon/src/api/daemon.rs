@@ -17,6 +17,7 @@ use super::error::ApiError;
 use super::view::{self, Names};
 use crate::daemon::{Daemon, InitRequest, JoinRequest, JoinTokens, NodeInfo};
 use crate::error::DaemonError;
+use crate::rpc::forward::ToLeader;
 use crate::settling::Settlement;
 
 #[async_trait]
@@ -47,6 +48,10 @@ impl Backend for Daemon {
 
     fn manager(&self) -> Result<Arc<dyn Ledger>, DaemonError> {
         Ok(Arc::new(Daemon::manager(self)?))
+    }
+
+    fn to_leader(&self) -> Option<ToLeader> {
+        Some(self.serving().ok()?.to_leader)
     }
 
     async fn settled(&self, known: u64, index: u64, patience: Duration) -> Result<Settlement, DaemonError> {
@@ -110,7 +115,11 @@ impl Ledger for Raft {
             Ok(entry) => Ok(entry.index),
             Err(ProposeError::Conflict(conflict)) => Err(LedgerError::Conflict(conflict)),
             Err(error @ ProposeError::Encode(_)) => Err(LedgerError::Internal { message: error.to_string() }),
-            Err(error) => Err(LedgerError::Unavailable { message: error.to_string() }),
+            Err(error) if error.is_unknown() => Err(LedgerError::Unavailable { message: error.to_string() }),
+            Err(error) => {
+                let message = format!("{error}: the change was not made, try again");
+                Err(LedgerError::Unavailable { message })
+            }
         }
     }
 

@@ -10,6 +10,7 @@ mod convert;
 mod daemon;
 mod error;
 mod extract;
+pub mod forward;
 mod mesh;
 mod names;
 mod networks;
@@ -35,6 +36,7 @@ use tokio::net::UnixListener;
 use tokio::sync::watch as flag;
 
 use self::backend::Backend;
+use self::forward::RemoteApi;
 use crate::daemon::Daemon;
 
 /// What every handler gets.
@@ -51,23 +53,28 @@ pub async fn serve(
     listener: UnixListener,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
-    serve_backend(Arc::new(daemon), listener, shutdown).await
+    let remote = daemon.remote_api().clone();
+    serve_backend(Arc::new(daemon), remote, listener, shutdown).await
 }
 
-/// As [`serve`], for anything that does a daemon's work.
+/// As [`serve`], for anything that does a daemon's work; `remote` is where other managers ask.
 pub async fn serve_backend(
     backend: Arc<dyn Backend>,
+    remote: RemoteApi,
     listener: UnixListener,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
     let (close, closing) = flag::channel(false);
-    let service = router::service(Api { backend, closing });
-    let make = ServiceExt::<Request>::into_make_service(service);
-    axum::serve(listener, make)
+    let api = Api { backend, closing };
+    remote.set(Some(router::remote(api.clone())));
+    let make = ServiceExt::<Request>::into_make_service(router::service(api));
+    let served = axum::serve(listener, make)
         .with_graceful_shutdown(async move {
             shutdown.await;
             // Nobody listens any more when every answer is given already.
             let _ = close.send(true);
         })
-        .await
+        .await;
+    remote.set(None);
+    served
 }

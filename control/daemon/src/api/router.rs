@@ -3,13 +3,14 @@
 use axum::Router;
 use axum::extract::Request;
 use axum::http::Uri;
-use axum::middleware::map_response;
+use axum::middleware::{from_fn_with_state, map_response};
 use axum::routing::{delete, get, post};
 use mesh_api::{API_VERSION, MIN_API_VERSION};
 use tower::Layer;
 use tower::util::{MapRequest, MapRequestLayer};
 
 use super::error::ApiError;
+use super::forward::pass_on;
 use super::{Api, mesh, networks, nodes, services, swarm, system, tasks, watch};
 
 /// The router behind the rewriting of versioned paths.
@@ -18,7 +19,13 @@ pub type Service = MapRequest<Router, fn(Request) -> Request>;
 /// The whole API.
 pub fn service(api: Api) -> Service {
     let strip: fn(Request) -> Request = strip_version;
-    MapRequestLayer::new(strip).layer(router(api))
+    let passing = from_fn_with_state(api.clone(), pass_on);
+    MapRequestLayer::new(strip).layer(router(api).layer(passing).layer(map_response(system::add_headers)))
+}
+
+/// What other managers are answered.
+pub fn remote(api: Api) -> Router {
+    router(api)
 }
 
 fn router(api: Api) -> Router {
@@ -55,12 +62,7 @@ fn router(api: Api) -> Router {
         .route("/mesh/v1/digest", get(mesh::digest))
         .route("/mesh/v1/settled", get(mesh::settled))
         .route("/mesh/v1/watch", get(watch::watch));
-    engine
-        .merge(own)
-        .method_not_allowed_fallback(unknown)
-        .fallback(unknown)
-        .layer(map_response(system::add_headers))
-        .with_state(api)
+    engine.merge(own).method_not_allowed_fallback(unknown).fallback(unknown).with_state(api)
 }
 
 /// Parts of Docker's API that the mesh does not answer; the rest of what is unknown is no part of it.

@@ -272,6 +272,7 @@ impl Keeper {
             own,
             tls: self.place.tls.clone(),
             listener,
+            api: self.place.api.clone(),
             cluster: membership.cluster,
         })?;
         self.seat = Seat::Taken { manager, votes: false, resigns: false };

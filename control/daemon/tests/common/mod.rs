@@ -26,6 +26,7 @@ use meshd::agent::saved::SavedFile;
 use meshd::agent::session::{self, Farewell, SessionSettings, SessionState};
 use meshd::agent::ways::ways;
 use meshd::agent::worker;
+use meshd::api::forward::RemoteApi;
 use meshd::clock::now;
 use meshd::entropy::SystemEntropy;
 use meshd::joining::{Admission, Application};
@@ -88,6 +89,7 @@ impl Cluster {
                 own: Own { raft_id: 1, addr: self.addr },
                 tls,
                 listener,
+                api: RemoteApi::default(),
                 cluster,
             })
             .unwrap(),

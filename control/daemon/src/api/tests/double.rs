@@ -31,6 +31,7 @@ use super::super::error::ApiError;
 use super::super::router;
 use crate::daemon::{InitRequest, JoinRequest, JoinTokens, LocalState, NodeInfo};
 use crate::error::DaemonError;
+use crate::rpc::forward::ToLeader;
 use crate::settling::Settlement;
 
 /// A daemon that is as far as a test wants it to be.
@@ -170,6 +171,10 @@ impl Backend for Double {
             Standing::Manager => Ok(self.ledger.clone()),
             Standing::Locked => Err(LockError::Locked.into()),
         }
+    }
+
+    fn to_leader(&self) -> Option<ToLeader> {
+        None
     }
 
     async fn settled(&self, known: u64, index: u64, _: Duration) -> Result<Settlement, DaemonError> {
