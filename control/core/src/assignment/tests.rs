@@ -49,11 +49,11 @@ fn a_difference_turns_one_set_into_the_other() {
     let sets = [AssignmentSet::default(), sample(1), sample(2), sample(7)];
     for old in &sets {
         for new in &sets {
-            let mut changed = old.clone();
+            let mut set = old.clone();
             let changes = old.difference(new);
             assert_eq!(changes.is_empty(), old == new);
-            changed.apply_changes(changes);
-            assert_eq!(&changed, new);
+            set.apply_changes(changes);
+            assert_eq!(&set, new);
             assert_eq!(
                 old.digest() == new.digest(),
                 old == new,
@@ -75,7 +75,7 @@ fn sample(bits: u8) -> AssignmentSet {
         task_name: format!("web.1.{bits}"),
         hostname: None,
         service: ServiceId::from_bits(1),
-        active: bits % 2 == 0,
+        active: bits.is_multiple_of(2),
     };
     let service = ServiceView {
         name: format!("web{bits}"),

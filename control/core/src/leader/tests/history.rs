@@ -20,7 +20,9 @@ fn grown(entries: u64) -> (Store, Vec<(u64, Vec<Change>)>) {
 
 fn replayed(told: &[(u64, Vec<Change>)]) -> History {
     let mut history = History::new(&Store::default());
-    told.iter().for_each(|(index, changes)| history.replay(*index, changes));
+    for (index, changes) in told {
+        history.replay(*index, changes);
+    }
     history
 }
 

@@ -256,8 +256,9 @@ impl VirtualCluster {
             self.deliver(session, update);
         }
         for (session, number) in taken {
-            let node = self.node_of(session).and_then(|id| self.nodes.get_mut(&id));
-            node.into_iter().for_each(|node| node.agent.taken(number));
+            if let Some(node) = self.node_of(session).and_then(|id| self.nodes.get_mut(&id)) {
+                node.agent.taken(number);
+            }
         }
     }
 

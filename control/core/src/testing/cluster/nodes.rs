@@ -77,7 +77,9 @@ impl VirtualCluster {
         let Some(node) = self.nodes.get_mut(&id) else { return };
         if let Some((number, statuses)) = node.agent.report() {
             self.step(Event::Statuses { node: id, session, number, statuses });
-        } else if let Some(held) = node.agent.held().filter(|_| beats && node.beats % BEATS_TO_CHECK == 0) {
+        } else if let Some(held) =
+            node.agent.held().filter(|_| beats && node.beats.is_multiple_of(BEATS_TO_CHECK))
+        {
             self.step(Event::Held { node: id, session, held });
         } else if beats {
             self.step(Event::Heartbeat { node: id, session });
