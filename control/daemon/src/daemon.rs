@@ -304,7 +304,7 @@ impl Daemon {
             return Err(error);
         }
         if member.is_manager() {
-            member.office().depart(true).await;
+            member.office().depart().await;
         }
         member.record().close().await;
         member.leave(config).await;

@@ -22,6 +22,7 @@ pub mod manager;
 pub mod member;
 pub mod office;
 pub mod record;
+pub mod roles;
 pub mod rpc;
 pub mod settling;
 pub mod start;

@@ -18,6 +18,7 @@ use tonic::transport::Server;
 use crate::api::forward::RemoteApi;
 use crate::error::DaemonError;
 use crate::leader;
+use crate::roles::{self, Entering};
 use crate::rpc::dispatcher::DispatcherService;
 use crate::rpc::forward::{ToLeader, pass_on};
 use crate::rpc::join::JoinService;
@@ -46,8 +47,8 @@ pub struct Manager {
     settling: Settling,
     to_leader: ToLeader,
     stop: watch::Sender<bool>,
-    leader: JoinHandle<()>,
-    endpoint: JoinHandle<()>,
+    /// The leader, the roles, the endpoint: they end in this order.
+    parts: [JoinHandle<()>; 3],
     carrying: Carrying,
 }
 
@@ -82,7 +83,9 @@ impl Manager {
             .max_encoding_message_size(MESSAGE_MAX);
         let join =
             JoinServer::new(JoinService { raft: raft.clone() }).max_decoding_message_size(JOIN_MESSAGE_MAX);
-        let managers = ManagersServer::new(ManagersService::new(raft.clone(), cluster, tls.clone()));
+        let entering = Entering::default();
+        let managers =
+            ManagersServer::new(ManagersService::new(raft.clone(), cluster, tls.clone(), entering.clone()));
         let messages = RaftService::new(own.raft_id, cluster, raft.clone(), transport.clone()).into_server();
         let carrying = transport.start(raft.clone(), own, Arc::new(tls.client_config()?));
         let incoming = ReceiverStream::new(listener::incoming(listener, tls.server_config()?));
@@ -105,8 +108,9 @@ impl Manager {
                 tracing::error!(%error, "the endpoint for other nodes has ended");
             }
         });
+        let roles = tokio::spawn(roles::run(raft.clone(), own.raft_id, entering, stopping.clone()));
         let leader = tokio::spawn(leader::run(raft.clone(), inbox, nodes, stopping));
-        Ok(Self { raft, settling, to_leader, stop, leader, endpoint, carrying })
+        Ok(Self { raft, settling, to_leader, stop, parts: [leader, roles, endpoint], carrying })
     }
 
     /// The replicated store.
@@ -136,7 +140,7 @@ impl Manager {
         }
         self.stop.send_replace(true);
         self.to_leader.close();
-        for mut part in [self.leader, self.endpoint] {
+        for mut part in self.parts {
             if tokio::time::timeout(PATIENCE, &mut part).await.is_err() {
                 part.abort();
             }

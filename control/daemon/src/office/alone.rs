@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use mesh_core::id::NodeId;
-use mesh_core::object::{ManagerStatus, Node};
+use mesh_core::command::force_new_cluster;
+use mesh_core::object::ManagerStatus;
 use mesh_core::spec::Role;
-use mesh_core::store::{Store, Transaction, Write};
 use mesh_raft::{Forced, ProposeError, Raft, Role as RaftRole};
 use tokio::time::timeout;
 
@@ -103,7 +102,7 @@ async fn tell(raft: &Raft, membership: &Membership, own: Own) -> Result<(), Daem
     let status = ManagerStatus { raft_id: own.raft_id, addr: own.addr };
     let mut tried = 0;
     loop {
-        let alone = alone(&raft.store(), membership.node, &status);
+        let alone = force_new_cluster(&raft.store(), membership.node, &status, now())?;
         tried += 1;
         match raft.propose(alone).await {
             Ok(_) => return Ok(()),
@@ -111,16 +110,4 @@ async fn tell(raft: &Raft, membership: &Membership, own: Own) -> Result<(), Daem
             Err(error) => return Err(DaemonError::part("raft", &error)),
         }
     }
-}
-
-/// No other node is a manager, or to be one.
-fn alone(store: &Store, survivor: NodeId, status: &ManagerStatus) -> Transaction {
-    let changed = store.nodes().filter_map(|node| {
-        let survives = node.id == survivor;
-        let mut alone = Node::clone(node);
-        alone.manager = survives.then(|| status.clone());
-        alone.spec.role = if survives { Role::Manager } else { Role::Worker };
-        (alone != **node).then(|| Write::update(alone.into()))
-    });
-    Transaction { at: now(), writes: changed.collect() }
 }

@@ -82,10 +82,11 @@ impl Calls {
         self.ask(ENTRY, enter).await.map(drop)
     }
 
-    /// Says that this node is a member no more.
-    pub async fn depart(&self, force: bool) -> Result<(), CallError> {
-        let depart =
-            |mut client: ManagersClient<Channel>| async move { client.depart(DepartRequest { force }).await };
+    /// Says that this node is to be a member no more; returns when it is none.
+    pub async fn depart(&self) -> Result<(), CallError> {
+        let depart = |mut client: ManagersClient<Channel>| async move {
+            client.depart(DepartRequest { force: false }).await
+        };
         self.ask(DEPARTURE, depart).await.map(drop)
     }
 
@@ -112,7 +113,13 @@ impl Calls {
             match answered.await {
                 Ok(Ok(response)) => return Ok(response.into_inner()),
                 Ok(Err(status)) if status.code() == Code::AlreadyExists => return Err(CallError::Used),
-                Ok(Err(status)) => last = failed(format!("{manager}: {}", status.message())),
+                Ok(Err(status)) => {
+                    last = failed(format!("{manager}: {}", status.message()));
+                    // The leader's word, whoever passed it on.
+                    if matches!(status.code(), Code::FailedPrecondition | Code::PermissionDenied) {
+                        return Err(last);
+                    }
+                }
                 Err(_) => last = failed(format!("{manager} does not answer")),
             }
         }

@@ -56,9 +56,9 @@ impl Office {
         }
     }
 
-    /// Tells the others that this manager counts no more, and waits until it does not; with `force` even if
-    /// they have no quorum without it. What they do not hear they find out by themselves.
-    pub async fn depart(&self, force: bool) {
+    /// Tells the others that this manager counts no more, and waits until it does not. What they do not hear,
+    /// or refuse because they have no quorum without it, they find out by themselves.
+    pub async fn depart(&self) {
         let Some(Serving { raft, .. }) = self.serving() else { return };
         let departed = timeout(PATIENCE, async {
             if raft.role().borrow().role == RaftRole::Leader
@@ -66,7 +66,7 @@ impl Office {
             {
                 return Err(error.to_string());
             }
-            self.place.calls().depart(force).await.map_err(|error| error.to_string())
+            self.place.calls().depart().await.map_err(|error| error.to_string())
         });
         match departed.await {
             Ok(Ok(())) => tracing::info!("the other managers go on without this one"),

@@ -2,14 +2,16 @@
 //!
 //! Every step may be repeated: a manager that was interrupted asks again and goes on where it was.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use mesh_core::command::{Refusal, depart_node, enter_raft};
 use mesh_core::id::{ClusterId, NodeId};
-use mesh_core::object::{ManagerStatus, Node};
+use mesh_core::object::ManagerStatus;
 use mesh_core::spec::Role;
-use mesh_core::store::{Expect, Object, Store, Transaction, Write};
+use mesh_core::store::{Store, Transaction};
 use mesh_identity::{LiveTls, PeerIdentity};
 use mesh_raft::{ChangeError, ChangeOptions, ChangeRefused, MemberChange, Part, ProposeError, Raft};
 use tokio::sync::Mutex;
@@ -23,6 +25,7 @@ use super::proto::{
     DepartRequest, DepartResponse, EnterRequest, EnterResponse, Member, MembersRequest, MembersResponse,
 };
 use crate::clock::now;
+use crate::roles::Entering;
 
 /// How long a manager may take to answer when it is dialled back.
 const ANSWER: Duration = Duration::from_secs(3);
@@ -35,14 +38,16 @@ pub struct ManagersService {
     raft: Raft,
     cluster: ClusterId,
     tls: LiveTls,
+    entering: Entering,
     /// Held by the one that enters or departs.
     turn: Mutex<()>,
 }
 
 impl ManagersService {
-    /// Serves with this raft; `tls` is what this manager shows to those that it dials back.
-    pub fn new(raft: Raft, cluster: ClusterId, tls: LiveTls) -> Self {
-        Self { raft, cluster, tls, turn: Mutex::new(()) }
+    /// Serves with this raft; `tls` is what this manager shows to those that it dials back, `entering` hears of
+    /// those that it lets in.
+    pub fn new(raft: Raft, cluster: ClusterId, tls: LiveTls, entering: Entering) -> Self {
+        Self { raft, cluster, tls, entering, turn: Mutex::new(()) }
     }
 
     /// The manager that asks; only the leader answers it.
@@ -82,8 +87,7 @@ impl ManagersService {
         if moved {
             self.check(id, addr).await?;
         }
-        // Before raft knows it: a member that the store does not know is removed.
-        self.note(id, Some(status)).await?;
+        let _entry = self.entering.begin(raft_id);
         match known {
             None => self.change(MemberChange::AddLearner { id: raft_id, addr }, false).await?,
             Some(_) if moved => self.change(MemberChange::Move { id: raft_id, addr }, false).await?,
@@ -93,7 +97,7 @@ impl ManagersService {
             self.change(MemberChange::Promote { id: raft_id }, false).await?;
         }
         tracing::info!(node = %id, raft_id, %addr, "a manager votes");
-        Ok(())
+        self.note(|store| enter_raft(store, id, status.clone(), now())).await
     }
 
     /// Whether the node answers at the address with its own certificate.
@@ -127,14 +131,14 @@ impl ManagersService {
         self.change(MemberChange::Remove { id }, force).await
     }
 
-    /// Writes down what the node is in raft.
-    async fn note(&self, id: NodeId, status: Option<ManagerStatus>) -> Result<(), Status> {
+    /// Writes down what became of a node; `decide` is asked anew when the store has moved on.
+    async fn note(&self, decide: impl Fn(&Store) -> Result<Transaction, Refusal>) -> Result<(), Status> {
         for _ in 0..TRIES {
-            let store = self.raft.store();
-            let Some(node) = store.node(id).filter(|node| node.manager != status) else { return Ok(()) };
-            let object = Object::Node(Arc::new(Node { manager: status.clone(), ..Node::clone(node) }));
-            let expect = Expect::Version(node.meta.version);
-            let transaction = Transaction { at: now(), writes: vec![Write::Put { object, expect }] };
+            let transaction = decide(&self.raft.store())
+                .map_err(|refusal| Status::permission_denied(refusal.to_string()))?;
+            if transaction.writes.is_empty() {
+                return Ok(());
+            }
             match self.raft.propose(transaction).await {
                 Ok(_) => return Ok(()),
                 Err(ProposeError::Conflict(_)) => {}
@@ -142,6 +146,12 @@ impl ManagersService {
             }
         }
         Err(Status::unavailable("the store changes too fast"))
+    }
+
+    /// The managers that answer, this one among them.
+    fn reachable(&self) -> BTreeSet<u64> {
+        let heard = self.raft.heard().borrow().clone();
+        heard.into_iter().chain(self.raft.role().borrow().leader).collect()
     }
 }
 
@@ -173,10 +183,16 @@ impl Managers for ManagersService {
         let force = request.into_inner().force;
         let _turn = self.turn.lock().await;
         let store = self.read().await?;
+        let reachable = self.reachable();
+        let depart = |store: &Store| depart_node(store, peer.node, force, &reachable, now());
+        if depart(&store).is_err() && store.node(peer.node).is_none() {
+            return Ok(Response::new(DepartResponse {}));
+        }
+        // Raft first, while this manager can still consent to it.
         if let Some(status) = store.node(peer.node).and_then(|node| node.manager.as_ref()) {
             self.remove(status.raft_id, force).await?;
         }
-        self.note(peer.node, None).await?;
+        self.note(depart).await?;
         Ok(Response::new(DepartResponse {}))
     }
 }
