@@ -43,3 +43,83 @@ fn updates_survive_the_wire() {
     let bytes = postcard::to_stdvec(&update).unwrap();
     assert_eq!(postcard::from_bytes::<AssignmentUpdate>(&bytes).unwrap(), update);
 }
+
+#[test]
+fn a_difference_turns_one_set_into_the_other() {
+    let sets = [AssignmentSet::default(), sample(1), sample(2), sample(7)];
+    for old in &sets {
+        for new in &sets {
+            let mut set = old.clone();
+            let changes = old.difference(new);
+            assert_eq!(changes.is_empty(), old == new);
+            set.apply_changes(changes);
+            assert_eq!(&set, new);
+            assert_eq!(
+                old.digest() == new.digest(),
+                old == new,
+                "nothing of a set is left out of its digest"
+            );
+        }
+    }
+}
+
+/// A set with something in every table but tasks; what differs in `bits` differs there.
+fn sample(bits: u8) -> AssignmentSet {
+    let number = u128::from(bits);
+    let address: IpAddr = [192, 0, 2, bits].into();
+    let endpoint = EndpointView {
+        network: NetworkId::from_bits(1),
+        address,
+        node: NodeId::from_bits(1),
+        task: TaskId::from_bits(number),
+        task_name: format!("web.1.{bits}"),
+        hostname: None,
+        service: ServiceId::from_bits(1),
+        active: bits.is_multiple_of(2),
+    };
+    let service = ServiceView {
+        name: format!("web{bits}"),
+        vips: [(NetworkId::from_bits(1), address)].into(),
+        aliases: BTreeMap::new(),
+        published: Vec::new(),
+    };
+    AssignmentSet {
+        tasks: BTreeMap::new(),
+        settings: ClusterSettings { data_path_port: 4000 + u16::from(bits), ..ClusterSettings::default() },
+        standing: Standing { signer: [bits; 32], ..Standing::default() },
+        managers: [(NodeId::from_bits(number), (address, 2377).into())].into(),
+        peers: [(NodeId::from_bits(1), address), (NodeId::from_bits(number + 1), address)].into(),
+        networks: [(NetworkId::from_bits(1), network(&format!("net{bits}")))].into(),
+        endpoints: [(EndpointId(1), endpoint)].into(),
+        services: [(ServiceId::from_bits(1), service)].into(),
+    }
+}
+
+#[test]
+fn every_table_counts_in_the_digest() {
+    type Change = fn(&mut AssignmentSet);
+    let other = |change: Change| {
+        let mut set = sample(1);
+        change(&mut set);
+        set
+    };
+    let changes: [Change; 7] = [
+        |set| set.settings = ClusterSettings::default(),
+        |set| set.standing = Standing::default(),
+        |set| set.managers.clear(),
+        |set| set.peers.clear(),
+        |set| set.networks.clear(),
+        |set| set.endpoints.clear(),
+        |set| set.services.clear(),
+    ];
+    let mut digests: Vec<_> = changes.iter().map(|change| other(*change).digest()).collect();
+    digests.push(sample(1).digest());
+    digests.sort_unstable();
+    digests.dedup();
+    assert_eq!(digests.len(), changes.len() + 1);
+    // The same entry in another table is another set.
+    let (mut first, mut second) = (AssignmentSet::default(), AssignmentSet::default());
+    first.networks.insert(NetworkId::from_bits(1), network("a"));
+    second.networks.insert(NetworkId::from_bits(2), network("a"));
+    assert_ne!(first.digest(), second.digest());
+}

@@ -369,8 +369,9 @@ fn disturb(group: &mut Group, entropy: &mut Seeded) {
             }
         }
         4 => {
-            let action = group.actions().into_iter().next();
-            action.into_iter().for_each(|action| group.obey(action));
+            if let Some(action) = group.actions().into_iter().next() {
+                group.obey(action);
+            }
         }
         _ => group.now = group.now + Duration::from_secs(entropy.below(8)),
     }

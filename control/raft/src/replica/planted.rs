@@ -34,7 +34,8 @@ pub(super) fn apply_unchecked(
     transaction: &Transaction,
     conflict: Conflict,
 ) -> Result<Vec<Change>, Conflict> {
-    let [Write::Put { object: Object::Service(service), expect: Expect::New }] = transaction.writes.as_slice()
+    let [Write::Put { object: Object::Service(service), expect: Expect::New }] =
+        transaction.writes.as_slice()
     else {
         return Err(conflict);
     };

@@ -1,7 +1,10 @@
 //! The leader's own promises: who is there, what is told of tasks, and that nothing is decided twice.
 
+mod departure;
+mod history;
 mod liveness;
 mod reports;
+mod resume;
 
 use std::time::Duration;
 

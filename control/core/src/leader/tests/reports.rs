@@ -99,6 +99,121 @@ fn reports_of_a_lost_batch_are_written_by_the_next() {
     assert_eq!(store.task(task.id).unwrap().status.state, TaskState::Running);
 }
 
+/// A report over node 1's session, with its number.
+fn numbered(task: &Task, number: u64, state: TaskState) -> Event {
+    let Event::Statuses { node, session, statuses, .. } = report(task, 7, state, "") else { unreachable!() };
+    Event::Statuses { node, session, number, statuses }
+}
+
+const SEVEN: SessionId = SessionId::from_bits(7);
+
+#[test]
+fn a_report_is_taken_when_it_is_committed_and_not_before() {
+    let (mut leader, mut store, mut entropy, now, task) = with_task();
+    let batch = leader.step(numbered(&task, 1, TaskState::Running), now, &mut entropy);
+    assert_eq!((batch.propose.len(), batch.taken), (1, vec![]));
+    let lost = leader.step(Event::Settled { index: None }, now, &mut entropy);
+    assert_eq!(lost.taken, [], "it was lost");
+    let again = leader.step(Event::Wake, lost.wake_at.unwrap(), &mut entropy);
+    assert_eq!((again.propose.len(), again.taken), (1, vec![]));
+    let index = store.index() + 1;
+    let settled = leader.step(Event::Settled { index: Some(index) }, now, &mut entropy);
+    assert_eq!(settled.taken, [], "the store does not have it yet");
+    let changes = store.apply(index, &again.propose[0]).unwrap();
+    let committed = leader.step(Event::Committed { index, changes }, now, &mut entropy);
+    assert_eq!(committed.taken, [(SEVEN, 1)]);
+    assert_eq!(leader.step(Event::Wake, now, &mut entropy).taken, [], "once");
+}
+
+#[test]
+fn a_report_that_says_nothing_new_is_taken_at_once() {
+    let (mut leader, mut store, mut entropy, now, task) = with_task();
+    let actions = leader.step(numbered(&task, 1, TaskState::Running), now, &mut entropy);
+    settle(&mut leader, &mut store, actions, now, &mut entropy);
+    let known = leader.step(numbered(&task, 2, TaskState::Running), now, &mut entropy);
+    assert_eq!((known.propose.len(), known.taken), (0, vec![(SEVEN, 2)]));
+    let obsolete = leader.step(numbered(&task, 3, TaskState::Preparing), now, &mut entropy);
+    assert_eq!((obsolete.propose.len(), obsolete.taken), (0, vec![(SEVEN, 3)]));
+    let mut unknown = task.clone();
+    unknown.id = TaskId::from_bits(404);
+    let unknown = leader.step(numbered(&unknown, 4, TaskState::Running), now, &mut entropy);
+    assert_eq!((unknown.propose.len(), unknown.taken), (0, vec![(SEVEN, 4)]));
+    let nothing = Event::Statuses { node: node(1), session: SEVEN, number: 5, statuses: Vec::new() };
+    assert_eq!(leader.step(nothing, now, &mut entropy).taken, [(SEVEN, 5)]);
+}
+
+#[test]
+fn reports_are_taken_in_their_order() {
+    let (mut leader, mut store, mut entropy, now, task) = with_task();
+    let batch = leader.step(numbered(&task, 1, TaskState::Preparing), now, &mut entropy);
+    // The next waits for the batch that is on its way; the one after it has nothing to wait for but those before.
+    let next = leader.step(numbered(&task, 2, TaskState::Running), now, &mut entropy);
+    let nothing = Event::Statuses { node: node(1), session: SEVEN, number: 3, statuses: Vec::new() };
+    let last = leader.step(nothing, now, &mut entropy);
+    assert_eq!((next.taken, last.taken), (vec![], vec![]));
+    let mut taken = Vec::new();
+    let mut batches = std::collections::VecDeque::from(batch.propose);
+    while let Some(transaction) = batches.pop_front() {
+        let index = store.index() + 1;
+        let changes = store.apply(index, &transaction).unwrap();
+        for event in [Event::Committed { index, changes }, Event::Settled { index: Some(index) }] {
+            let actions = leader.step(event, now, &mut entropy);
+            batches.extend(actions.propose);
+            let running = store.task(task.id).unwrap().status.state == TaskState::Running;
+            assert!(running || actions.taken.iter().all(|(_, number)| *number < 2), "{:?}", actions.taken);
+            taken.extend(actions.taken);
+        }
+    }
+    assert_eq!(taken, [(SEVEN, 3)], "what an older one says counts with the newer");
+}
+
+#[test]
+fn a_session_that_ended_is_told_nothing() {
+    let (mut leader, mut store, mut entropy, now, task) = with_task();
+    let batch = leader.step(numbered(&task, 1, TaskState::Running), now, &mut entropy);
+    leader.step(opened(1, 8), now, &mut entropy);
+    let index = store.index() + 1;
+    let changes = store.apply(index, &batch.propose[0]).unwrap();
+    let committed = leader.step(Event::Committed { index, changes }, now, &mut entropy);
+    assert_eq!(committed.taken, []);
+    assert_eq!(store.task(task.id).unwrap().status.state, TaskState::Running, "it is kept all the same");
+}
+
+#[test]
+fn what_was_lost_with_a_leader_is_said_again() {
+    let mut cluster = VirtualCluster::new(2, 1);
+    cluster.behave(crate::testing::Behaviour { step: Duration::from_millis(50), ..Default::default() });
+    let service = cluster.create_service(service_spec("web", 8)).unwrap();
+    // A leader ends each time just after reports came in, and before they are committed.
+    for lost in 0..10 {
+        let reported = cluster.run_until(SOON, |cluster| cluster.unsaid() > 0);
+        reported.unwrap_or_else(|| panic!("everything is taken already, after {lost} losses"));
+        let before = cluster.store.digest();
+        cluster.new_leader();
+        assert_eq!(cluster.store.digest(), before, "nothing of it is in the store");
+    }
+    cluster.run_for(SOON);
+    assert_eq!(cluster.running(service), 8);
+    assert_eq!(cluster.unsaid(), 0);
+}
+
+#[test]
+fn what_is_lost_on_its_way_into_the_log_is_said_again() {
+    let mut cluster = VirtualCluster::new(3, 4);
+    cluster.loss = 60;
+    let service = cluster.create_service(service_spec("web", 9)).unwrap();
+    for number in [1, 2, 3, 1, 2] {
+        cluster.run_for(Duration::from_millis(300));
+        cluster.silence(node(number));
+        cluster.run_for(Duration::from_millis(300));
+        cluster.resume(node(number));
+    }
+    cluster.loss = 0;
+    cluster.run_for(secs(5));
+    assert_eq!(cluster.running(service), 9);
+    assert_eq!(cluster.unsaid(), 0, "and all of it was taken");
+}
+
 #[test]
 fn an_exit_is_kept_with_its_container() {
     let (mut leader, mut store, mut entropy, now, task) = with_task();

@@ -1,15 +1,17 @@
 //! The whole cluster but Raft: what the leader proposes is applied a moment later, in order.
 
+mod nodes;
+mod users;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use super::{Behaviour, FakeAgent, Seeded, init_request, join_request};
+use super::{FakeAgent, Seeded, init_request, join_request};
 use crate::assignment::AssignmentUpdate;
 use crate::command::{self, InitCluster, JoinNode, Refusal};
-use crate::id::{Entropy, NetworkId, NodeId, ServiceId, SessionId};
+use crate::id::{Entropy, NodeId, ServiceId, SessionId};
 use crate::leader::{Actions, Event, History, Leader};
-use crate::object::{Node, NodeDescription, Task, TaskState};
-use crate::spec::{NetworkSpec, NodeSpec, ServiceSpec};
+use crate::object::{Node, Task, TaskState};
 use crate::store::{Change, Conflict, Store, Transaction};
 use crate::time::Timestamp;
 
@@ -139,72 +141,6 @@ impl VirtualCluster {
         Ok((index, changes))
     }
 
-    /// Makes a service.
-    pub fn create_service(&mut self, spec: ServiceSpec) -> Result<ServiceId, Refusal> {
-        let (id, transaction) = command::create_service(&self.store, spec, self.now, &mut self.entropy)?;
-        self.commit(&transaction).expect("made from this store");
-        Ok(id)
-    }
-
-    /// Changes a service, as it is now.
-    pub fn update_service(
-        &mut self,
-        id: ServiceId,
-        change: impl FnOnce(&mut ServiceSpec),
-    ) -> Result<(), Refusal> {
-        let service = self.store.service(id).expect("a service").clone();
-        let mut spec = service.spec.clone();
-        change(&mut spec);
-        let transaction = command::update_service(&self.store, id, service.meta.version, spec, self.now)?;
-        self.commit(&transaction).expect("made from this store");
-        Ok(())
-    }
-
-    /// Removes a service.
-    pub fn remove_service(&mut self, id: ServiceId) -> Result<(), Refusal> {
-        let transaction = command::remove_service(&self.store, id, self.now)?;
-        self.commit(&transaction).expect("made from this store");
-        Ok(())
-    }
-
-    /// Makes a network.
-    pub fn create_network(&mut self, spec: NetworkSpec) -> Result<NetworkId, Refusal> {
-        let (id, transaction) = command::create_network(&self.store, spec, self.now, &mut self.entropy)?;
-        self.commit(&transaction).expect("made from this store");
-        Ok(id)
-    }
-
-    /// Changes a node, as it is now.
-    pub fn update_node(&mut self, id: NodeId, change: impl FnOnce(&mut NodeSpec)) -> Result<(), Refusal> {
-        let node = self.store.node(id).expect("a node").clone();
-        let mut spec = node.spec.clone();
-        change(&mut spec);
-        let all = self.managers();
-        let transaction = command::update_node(&self.store, id, node.meta.version, spec, &all, self.now)?;
-        self.commit(&transaction).expect("made from this store");
-        Ok(())
-    }
-
-    /// Removes a node from the cluster.
-    pub fn remove_node(&mut self, id: NodeId, force: bool) -> Result<(), Refusal> {
-        let transaction = command::remove_node(&self.store, id, force, &self.managers(), self.now)?;
-        self.commit(&transaction).expect("made from this store");
-        Ok(())
-    }
-
-    /// A node says that it leaves, and goes.
-    pub fn depart(&mut self, id: NodeId) -> Result<(), Refusal> {
-        let transaction = command::depart_node(&self.store, id, false, &self.managers(), self.now)?;
-        self.silence(id);
-        self.commit(&transaction).expect("made from this store");
-        Ok(())
-    }
-
-    /// Raft's numbers of all managers; every one of them answers.
-    fn managers(&self) -> BTreeSet<u64> {
-        self.store.nodes().filter_map(|node| Some(node.manager.as_ref()?.raft_id)).collect()
-    }
-
     /// Another leader takes over from the committed state; sessions and what was on its way are lost.
     pub fn new_leader(&mut self) {
         self.new_leader_with(self.history.clone());
@@ -221,50 +157,6 @@ impl VirtualCluster {
         }
     }
 
-    /// A node neither hears nor speaks; its tasks go on.
-    pub fn silence(&mut self, id: NodeId) {
-        let node = self.nodes.get_mut(&id).expect("a node");
-        node.silent = true;
-        let session = node.session.take();
-        self.note(id);
-        if let Some(session) = session {
-            self.sessions.remove(&session);
-            self.step(Event::SessionClosed { node: id, session });
-        }
-    }
-
-    /// A node's daemon says that it restarts and goes.
-    pub fn restart(&mut self, id: NodeId) {
-        let session = self.nodes.get(&id).and_then(|node| node.session).expect("a session");
-        self.step(Event::RestartAnnounced { node: id, session });
-        self.silence(id);
-    }
-
-    /// A node is heard again.
-    pub fn resume(&mut self, id: NodeId) {
-        let now = self.now;
-        let node = self.nodes.get_mut(&id).expect("a node");
-        (node.silent, node.beat_at) = (false, now);
-        self.note(id);
-    }
-
-    /// A node's agent.
-    pub fn agent(&mut self, id: NodeId) -> &mut FakeAgent {
-        self.agenda.extend(self.nodes.get(&id).map(|_| (self.now, id)));
-        &mut self.nodes.get_mut(&id).expect("a node").agent
-    }
-
-    /// How the tasks of every node behave from now on.
-    pub fn behave(&mut self, behaviour: Behaviour) {
-        self.nodes.values_mut().for_each(|node| node.agent.behaviour = behaviour);
-    }
-
-    /// What a node tells with its next session.
-    pub fn describe(&mut self, id: NodeId, change: impl FnOnce(&mut NodeDescription)) {
-        change(&mut self.nodes.get_mut(&id).expect("a node").join.description);
-        self.disconnect(id);
-    }
-
     /// The tasks of a service that should run, by slot.
     pub fn live(&self, service: ServiceId) -> Vec<Task> {
         let live = |task: &&std::sync::Arc<Task>| task.desired_state <= TaskState::Running;
@@ -279,6 +171,11 @@ impl VirtualCluster {
     /// A node as the store has it.
     pub fn node(&self, id: NodeId) -> &Node {
         self.store.node(id).expect("a node")
+    }
+
+    /// How many agents saw something that the managers may not know.
+    pub fn unsaid(&self) -> usize {
+        self.nodes.values().filter(|node| node.agent.has_unsaid()).count()
     }
 
     /// Lets time pass.
@@ -308,6 +205,8 @@ impl VirtualCluster {
             assert_eq!(node.agent.set().endpoints, meant.endpoints, "endpoints of node {id}");
             assert_eq!(node.agent.set().services, meant.services, "services of node {id}");
             assert_eq!(node.agent.set().peers, meant.peers, "peers of node {id}");
+            assert_eq!(node.agent.set().managers, meant.managers, "managers as node {id} has them");
+            assert_eq!(node.agent.set().standing, meant.standing, "standing of node {id}");
             assert_eq!(node.agent.set().digest(), meant.digest(), "tasks of node {id}");
         }
     }
@@ -345,74 +244,6 @@ impl VirtualCluster {
         self.step(Event::Settled { index: settled });
     }
 
-    fn turn_node(&mut self, id: NodeId) {
-        let now = self.now;
-        let heartbeat = self.store.cluster().map_or(Duration::from_secs(1), |cluster| cluster.spec.heartbeat);
-        let Some(node) = self.nodes.get_mut(&id) else { return };
-        node.agenda = None;
-        node.agent.advance(now);
-        let (beats, session) = (node.beat_at <= now, node.session);
-        if beats {
-            node.beat_at = now + heartbeat;
-            node.beats += 1;
-        }
-        match session {
-            Some(session) => self.speak(id, session, beats),
-            None if beats && !self.nodes[&id].silent => self.connect(id),
-            None => {}
-        }
-        self.note(id);
-    }
-
-    /// An agent says what there is to say.
-    fn speak(&mut self, id: NodeId, session: SessionId, beats: bool) {
-        let Some(node) = self.nodes.get_mut(&id) else { return };
-        if let Some((number, statuses)) = node.agent.report() {
-            self.step(Event::Statuses { node: id, session, number, statuses });
-        } else if let Some(held) = node.agent.held().filter(|_| beats && node.beats % BEATS_TO_CHECK == 0) {
-            self.step(Event::Held { node: id, session, held });
-        } else if beats {
-            self.step(Event::Heartbeat { node: id, session });
-        }
-    }
-
-    fn connect(&mut self, id: NodeId) {
-        let session = SessionId::new(&mut self.entropy);
-        let Some(node) = self.nodes.get_mut(&id) else { return };
-        node.session = Some(session);
-        self.sessions.insert(session, id);
-        let (description, addr) = (Box::new(node.join.description.clone()), node.join.addr);
-        let data_path_addr = node.join.data_path_addr;
-        node.agent.begin_session();
-        let held = node.agent.held();
-        self.step(Event::SessionOpened { node: id, session, description, addr, data_path_addr, held });
-        if self.nodes[&id].session == Some(session) {
-            self.speak(id, session, false);
-        }
-    }
-
-    fn disconnect(&mut self, id: NodeId) {
-        let again = self.now + RECONNECT;
-        if let Some(node) = self.nodes.get_mut(&id) {
-            node.beat_at = again;
-            if let Some(session) = node.session.take() {
-                self.sessions.remove(&session);
-            }
-            self.note(id);
-        }
-    }
-
-    /// Puts a node's next deed on the agenda.
-    fn note(&mut self, id: NodeId) {
-        let Some(node) = self.nodes.get_mut(&id) else { return };
-        let beat = Some(node.beat_at).filter(|_| !node.silent);
-        let next = [beat, node.agent.wake_at()].into_iter().flatten().min();
-        if let Some(old) = std::mem::replace(&mut node.agenda, next) {
-            self.agenda.remove(&(old, id));
-        }
-        self.agenda.extend(next.map(|at| (at, id)));
-    }
-
     fn step(&mut self, event: Event) {
         let actions = self.leader.step(event, self.now, &mut self.entropy);
         let Actions { propose, send, taken, close, wake_at } = actions;
@@ -425,8 +256,9 @@ impl VirtualCluster {
             self.deliver(session, update);
         }
         for (session, number) in taken {
-            let node = self.node_of(session).and_then(|id| self.nodes.get_mut(&id));
-            node.into_iter().for_each(|node| node.agent.taken(number));
+            if let Some(node) = self.node_of(session).and_then(|id| self.nodes.get_mut(&id)) {
+                node.agent.taken(number);
+            }
         }
     }
 

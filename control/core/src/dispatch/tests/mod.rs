@@ -1,15 +1,16 @@
 //! What nodes are told, and that increments add up to what a full set says.
 
+mod random;
+mod standing;
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use proptest::prelude::*;
-
 use crate::assignment::{AssignmentChanges, AssignmentSet, AssignmentUpdate, GapError};
-use crate::id::{NetworkId, NodeId, ServiceId};
+use crate::id::{NetworkId, NodeId};
 use crate::object::TaskState;
 use crate::port::{Port, Protocol, PublishMode, PublishedPort};
-use crate::spec::{Availability, NetworkAttachment, ServiceMode, ServiceSpec};
+use crate::spec::{NetworkAttachment, ServiceSpec};
 use crate::testing::{Behaviour, VirtualCluster, join_request, network_spec, service_spec};
 
 const SOON: Duration = Duration::from_secs(2);
@@ -243,78 +244,4 @@ fn the_digest_leaves_out_what_agents_observe() {
     assert_eq!(other.digest(), told.digest());
     other.tasks.values_mut().next().unwrap().desired_state = TaskState::Shutdown;
     assert_ne!(other.digest(), told.digest());
-}
-
-/// One random thing happens to the cluster.
-fn disturb(cluster: &mut VirtualCluster, services: &mut Vec<ServiceId>, nets: &[NetworkId], round: u32) {
-    let pick =
-        |cluster: &mut VirtualCluster, of: usize| usize::try_from(cluster.below(of.max(1) as u64)).unwrap();
-    let number = 1 + u32::try_from(cluster.below(4)).unwrap();
-    let what = cluster.below(9);
-    let service = services.get(pick(cluster, services.len())).copied();
-    match (what, service) {
-        (0 | 1, _) | (2..=4, None) => {
-            let nets: Vec<_> = nets.iter().filter(|_| cluster.below(2) == 0).copied().collect();
-            let replicas = u32::try_from(cluster.below(5)).unwrap();
-            let mut spec = joining(&format!("s{round}"), replicas, &nets);
-            if cluster.below(2) == 0 {
-                spec.endpoint.ports = vec![PublishedPort { published: None, ..ingress_port(80) }];
-            }
-            services.extend(cluster.create_service(spec).ok());
-        }
-        (2, Some(service)) => {
-            let replicas = u32::try_from(cluster.below(6)).unwrap();
-            cluster.update_service(service, |spec| spec.mode = ServiceMode::Replicated { replicas }).unwrap();
-        }
-        (3, Some(service)) => {
-            cluster.update_service(service, |spec| spec.endpoint.ports.clear()).unwrap();
-        }
-        (4, Some(service)) => {
-            services.retain(|other| *other != service);
-            cluster.remove_service(service).unwrap();
-        }
-        (5, _) => cluster.silence(node(number)),
-        (6, _) => cluster.resume(node(number)),
-        (7, _) => {
-            let all = [Availability::Active, Availability::Pause, Availability::Drain];
-            let availability = all[pick(cluster, 3)];
-            cluster.update_node(node(number), |spec| spec.availability = availability).unwrap();
-        }
-        _ => cluster.new_leader(),
-    }
-}
-
-proptest! {
-    #![proptest_config(crate::testing::cases(16))]
-
-    /// Whatever happens, and however much of what the leader proposes is lost, every agent that is connected has exactly what a full set would give it, and when
-    /// all is quiet the cluster is as its services want it.
-    #[test]
-    fn increments_add_up_to_full_sets(seed: u64, loss in prop_oneof![Just(0_u64), Just(20), Just(60)]) {
-        let mut cluster = VirtualCluster::new(4, seed);
-        cluster.loss = loss;
-        let nets: Vec<_> = (0..3).map(|n| cluster.create_network(network_spec(&format!("net{n}"))).unwrap()).collect();
-        let mut services = Vec::new();
-        for round in 0..40 {
-            disturb(&mut cluster, &mut services, &nets, round);
-            for _ in 0..cluster.below(4) {
-                let pause = Duration::from_millis(cluster.below(400));
-                cluster.run_for(pause);
-                cluster.check_assignments();
-            }
-        }
-        for number in 1..=4 {
-            cluster.resume(node(number));
-            cluster.update_node(node(number), |spec| spec.availability = Availability::Active).unwrap();
-        }
-        cluster.loss = 0;
-        cluster.run_for(Duration::from_secs(20));
-        cluster.check_assignments();
-        for service in services {
-            let ServiceMode::Replicated { replicas } = cluster.store.service(service).unwrap().spec.mode else { continue };
-            prop_assert_eq!(cluster.running(service), replicas as usize);
-            let slots: BTreeSet<_> = cluster.live(service).iter().map(|task| task.slot).collect();
-            prop_assert_eq!(slots.len(), replicas as usize, "one live task a slot");
-        }
-    }
 }

@@ -1,0 +1,125 @@
+//! The nodes: what their agents do in their turn, and what befalls them.
+
+use std::time::Duration;
+
+use super::{BEATS_TO_CHECK, RECONNECT, VirtualCluster};
+use crate::id::{NodeId, SessionId};
+use crate::leader::Event;
+use crate::object::NodeDescription;
+use crate::testing::{Behaviour, FakeAgent};
+
+impl VirtualCluster {
+    /// A node neither hears nor speaks; its tasks go on.
+    pub fn silence(&mut self, id: NodeId) {
+        let node = self.nodes.get_mut(&id).expect("a node");
+        node.silent = true;
+        let session = node.session.take();
+        self.note(id);
+        if let Some(session) = session {
+            self.sessions.remove(&session);
+            self.step(Event::SessionClosed { node: id, session });
+        }
+    }
+
+    /// A node's daemon says that it restarts and goes.
+    pub fn restart(&mut self, id: NodeId) {
+        let session = self.nodes.get(&id).and_then(|node| node.session).expect("a session");
+        self.step(Event::RestartAnnounced { node: id, session });
+        self.silence(id);
+    }
+
+    /// A node is heard again.
+    pub fn resume(&mut self, id: NodeId) {
+        let now = self.now;
+        let node = self.nodes.get_mut(&id).expect("a node");
+        (node.silent, node.beat_at) = (false, now);
+        self.note(id);
+    }
+
+    /// A node's agent.
+    pub fn agent(&mut self, id: NodeId) -> &mut FakeAgent {
+        self.agenda.extend(self.nodes.get(&id).map(|_| (self.now, id)));
+        &mut self.nodes.get_mut(&id).expect("a node").agent
+    }
+
+    /// How the tasks of every node behave from now on.
+    pub fn behave(&mut self, behaviour: Behaviour) {
+        self.nodes.values_mut().for_each(|node| node.agent.behaviour = behaviour);
+    }
+
+    /// What a node tells with its next session.
+    pub fn describe(&mut self, id: NodeId, change: impl FnOnce(&mut NodeDescription)) {
+        change(&mut self.nodes.get_mut(&id).expect("a node").join.description);
+        self.disconnect(id);
+    }
+
+    pub(super) fn turn_node(&mut self, id: NodeId) {
+        let now = self.now;
+        let heartbeat = self.store.cluster().map_or(Duration::from_secs(1), |cluster| cluster.spec.heartbeat);
+        let Some(node) = self.nodes.get_mut(&id) else { return };
+        node.agenda = None;
+        node.agent.advance(now);
+        let (beats, session) = (node.beat_at <= now, node.session);
+        if beats {
+            node.beat_at = now + heartbeat;
+            node.beats += 1;
+        }
+        match session {
+            Some(session) => self.speak(id, session, beats),
+            None if beats && !self.nodes[&id].silent => self.connect(id),
+            None => {}
+        }
+        self.note(id);
+    }
+
+    /// An agent says what there is to say.
+    fn speak(&mut self, id: NodeId, session: SessionId, beats: bool) {
+        let Some(node) = self.nodes.get_mut(&id) else { return };
+        if let Some((number, statuses)) = node.agent.report() {
+            self.step(Event::Statuses { node: id, session, number, statuses });
+        } else if let Some(held) =
+            node.agent.held().filter(|_| beats && node.beats.is_multiple_of(BEATS_TO_CHECK))
+        {
+            self.step(Event::Held { node: id, session, held });
+        } else if beats {
+            self.step(Event::Heartbeat { node: id, session });
+        }
+    }
+
+    fn connect(&mut self, id: NodeId) {
+        let session = SessionId::new(&mut self.entropy);
+        let Some(node) = self.nodes.get_mut(&id) else { return };
+        node.session = Some(session);
+        self.sessions.insert(session, id);
+        let (description, addr) = (Box::new(node.join.description.clone()), node.join.addr);
+        let data_path_addr = node.join.data_path_addr;
+        node.agent.begin_session();
+        let held = node.agent.held();
+        self.step(Event::SessionOpened { node: id, session, description, addr, data_path_addr, held });
+        if self.nodes[&id].session == Some(session) {
+            self.speak(id, session, false);
+        }
+    }
+
+    pub(super) fn disconnect(&mut self, id: NodeId) {
+        let again = self.now + RECONNECT;
+        if let Some(node) = self.nodes.get_mut(&id) {
+            node.beat_at = again;
+            if let Some(session) = node.session.take() {
+                self.sessions.remove(&session);
+            }
+            self.note(id);
+        }
+    }
+
+    /// Puts a node's next deed on the agenda.
+    pub(super) fn note(&mut self, id: NodeId) {
+        let Some(node) = self.nodes.get_mut(&id) else { return };
+        let beat = Some(node.beat_at).filter(|_| !node.silent);
+        let next = [beat, node.agent.wake_at()].into_iter().flatten().min();
+        if let Some(old) = std::mem::replace(&mut node.agenda, next) {
+            self.agenda.remove(&(old, id));
+        }
+        self.agenda.extend(next.map(|at| (at, id)));
+    }
+}
