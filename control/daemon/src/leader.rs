@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use mesh_core::assignment::AssignmentUpdate;
+use mesh_core::assignment::{AssignmentUpdate, Held};
 use mesh_core::command::depart_node;
 use mesh_core::id::{NodeId, SessionId, TaskId};
 use mesh_core::leader::{Actions, Event, History, Leader, Settled};
@@ -22,8 +22,12 @@ use crate::clock::now;
 use crate::entropy::SystemEntropy;
 use crate::rpc::dispatcher::Outbound;
 use crate::rpc::envelope;
-use crate::rpc::proto::{Close, ManagerMessage, manager_message};
+use crate::rpc::proto::{Close, ManagerMessage, StatusesTaken, manager_message};
 use crate::stop::{Stop, raised};
+
+mod past;
+
+use self::past::Past;
 
 /// Inputs that wait for the leader.
 const INBOX: usize = 4096;
@@ -44,6 +48,8 @@ pub struct Opened {
     pub addr: IpAddr,
     /// Address its tunnels end at.
     pub data_path_addr: IpAddr,
+    /// What its agent has of an earlier session.
+    pub held: Option<Held>,
     /// The way to it.
     pub outbound: Outbound,
 }
@@ -73,8 +79,19 @@ pub enum Input {
         node: NodeId,
         /// The session.
         session: SessionId,
+        /// The report's number; counts up within a session.
+        number: u64,
         /// Tasks and their states.
         statuses: Vec<(TaskId, TaskStatus)>,
+    },
+    /// What the agent has, to be compared.
+    Held {
+        /// The node.
+        node: NodeId,
+        /// The session.
+        session: SessionId,
+        /// What it has.
+        held: Held,
     },
     /// The node's network is as its assignments say.
     Applied {
@@ -112,26 +129,23 @@ pub async fn run(
     nodes: watch::Sender<Settled>,
     mut stop: Stop,
 ) {
-    let mut role = raft.role();
-    loop {
-        let leads = tokio::select! {
-            () = raised(&mut stop) => return,
-            state = role.wait_for(|state| matches!(state.role, Role::Leader | Role::Stopped)) => {
-                state.is_ok_and(|state| state.role == Role::Leader)
-            }
-        };
-        if !leads {
-            return;
-        }
+    let mut past = Past::new(raft.clone());
+    while past.follow(&mut stop).await {
         tracing::info!("this manager leads");
+        let mut role = raft.role();
         let (sender, inputs) = mpsc::channel(INBOX);
+        let mut term = Term::begin(&raft, past.history(), &nodes);
         inbox.send_replace(Some(sender));
         let lost = role.wait_for(|state| state.role != Role::Leader);
-        tokio::select! {
-            () = raised(&mut stop) => {}
-            _ = lost => tracing::info!("this manager leads no longer"),
-            () = Term::begin(raft.clone(), &nodes).run(inputs) => {}
-        }
+        let on_track = tokio::select! {
+            () = raised(&mut stop) => true,
+            _ = lost => {
+                tracing::info!("this manager leads no longer");
+                true
+            }
+            () = term.run(inputs) => false,
+        };
+        past.go_on(on_track.then_some((term.changes, term.leader.history())));
         inbox.send_replace(None);
         nodes.send_replace(Settled::default());
     }
@@ -153,24 +167,24 @@ struct Term<'a> {
 }
 
 impl<'a> Term<'a> {
-    fn begin(raft: Raft, nodes: &'a watch::Sender<Settled>) -> Self {
+    fn begin(raft: &Raft, past: History, nodes: &'a watch::Sender<Settled>) -> Self {
         let changes = raft.changes();
         let store = raft.store();
         nodes.send_replace(Settled::new(store.index()));
         Self {
-            leader: Leader::new(&store, History::default(), now()),
+            leader: Leader::new(&store, past, now()),
             seen: store.index(),
             changes,
             sessions: HashMap::new(),
             outcomes: mpsc::unbounded_channel(),
             nodes,
             wake_at: None,
-            raft,
+            raft: raft.clone(),
         }
     }
 
     /// Runs until it has lost track of the store, or nothing can happen any more.
-    async fn run(mut self, mut inputs: mpsc::Receiver<Input>) {
+    async fn run(&mut self, mut inputs: mpsc::Receiver<Input>) {
         self.step(Event::Wake);
         loop {
             let wait = self.wake_at.map_or(Duration::MAX, |at| at.since(now()));
@@ -241,9 +255,10 @@ impl<'a> Term<'a> {
                 Event::SessionClosed { node, session }
             }
             Input::Heartbeat { node, session } => Event::Heartbeat { node, session },
-            Input::Statuses { node, session, statuses } => {
-                Event::Statuses { node, session, number: 0, statuses }
+            Input::Statuses { node, session, number, statuses } => {
+                Event::Statuses { node, session, number, statuses }
             }
+            Input::Held { node, session, held } => Event::Held { node, session, held },
             Input::Restart { node, session } => Event::RestartAnnounced { node, session },
             Input::Leave { node, session } => {
                 self.end(session);
@@ -255,20 +270,24 @@ impl<'a> Term<'a> {
     }
 
     fn opened(&mut self, opened: Opened) -> Event {
-        let Opened { node, session, description, addr, data_path_addr, outbound } = opened;
-        self.sessions.insert(session, outbound);
-        self.nodes.send_modify(|nodes| nodes.open(node, session));
+        let Opened { node, session, description, addr, data_path_addr, held, outbound } = opened;
+        if self.sessions.insert(session, outbound).is_none() {
+            self.nodes.send_modify(|nodes| nodes.open(node, session));
+        }
         let description = Box::new(description);
-        Event::SessionOpened { node, session, description, addr, data_path_addr, held: None }
+        Event::SessionOpened { node, session, description, addr, data_path_addr, held }
     }
 
     fn step(&mut self, event: Event) {
         let actions = self.leader.step(event, now(), &mut SystemEntropy);
-        let Actions { propose, send, close, wake_at, .. } = actions;
+        let Actions { propose, send, taken, close, wake_at } = actions;
         self.wake_at = wake_at;
         for (session, update) in send {
             self.assign(session, &update);
             self.nodes.send_modify(|nodes| nodes.sent(session, update.version()));
+        }
+        for (session, number) in taken {
+            self.tell(session, manager_message::Kind::Taken(StatusesTaken { number }));
         }
         for session in close {
             let reason = "replaced by a newer session, or the node is not in the cluster".to_owned();

@@ -87,6 +87,11 @@ impl Dispatcher {
         }
     }
 
+    /// Whether this is the node's session.
+    pub(crate) fn is_open(&self, node: NodeId, id: SessionId) -> bool {
+        self.sessions.get(&node).is_some_and(|session| session.id == id)
+    }
+
     /// An agent says what it has. Where that is the version that it was sent last, and not what this version
     /// holds, it gets everything anew.
     pub(crate) fn check(

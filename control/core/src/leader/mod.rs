@@ -56,7 +56,8 @@ pub enum Event {
     /// The time asked for by [`Actions::wake_at`] has come.
     Wake,
     /// A node's agent opened a session. It is answered by what changed since what the agent has, or by a full
-    /// set of assignments; an older session of the node is closed.
+    /// set of assignments; an older session of the node is closed. For a session that is open already, the node
+    /// tells of itself anew, and nothing is answered.
     SessionOpened {
         /// The node, from its certificate.
         node: NodeId,
@@ -251,6 +252,9 @@ impl Leader {
         if let Some(old) = self.liveness.open(node, session, told, now) {
             self.reports.close(old);
             actions.close.push(old);
+        }
+        if self.dispatcher.is_open(node, session) {
+            return;
         }
         let first = self.dispatcher.open(&self.store, &self.history, node, session, held);
         actions.send.push((session, first));

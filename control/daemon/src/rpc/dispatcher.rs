@@ -1,10 +1,13 @@
 //! The managers' side of sessions: turns streams into the leader's inputs.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
+use mesh_core::assignment::Held;
 use mesh_core::id::{ClusterId, NodeId, SessionId};
 use mesh_core::object::NodeDescription;
 use tokio::sync::{mpsc, watch};
+use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -12,13 +15,16 @@ use super::envelope;
 use super::listener::member;
 use super::proto::dispatcher_server::Dispatcher;
 use super::proto::{
-    AgentMessage, Applied, Heartbeat, Hello, ManagerMessage, Statuses, agent_message, manager_message,
+    self, AgentMessage, Applied, Heartbeat, Hello, ManagerMessage, Statuses, agent_message, manager_message,
 };
 use crate::entropy::SystemEntropy;
 use crate::leader::{Input, Opened};
 
 /// Messages that may wait for a slow agent; with more its session is ended, and it starts anew.
 const QUEUE: usize = 256;
+
+/// How long a manager that leads may take to begin with it.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Serves agents' sessions while this manager leads.
 #[derive(Debug)]
@@ -41,8 +47,7 @@ impl Dispatcher for DispatcherService {
         request: Request<Streaming<AgentMessage>>,
     ) -> Result<Response<Self::SessionStream>, Status> {
         let peer = member(&request, self.cluster)?;
-        let leader = self.leader.borrow().clone();
-        let leader = leader.ok_or_else(|| Status::unavailable("this manager does not lead"))?;
+        let leader = self.leader().await?;
         let mut inbound = request.into_inner();
         let first = inbound.message().await?.and_then(|message| message.kind);
         let Some(agent_message::Kind::Hello(hello)) = first else {
@@ -57,6 +62,16 @@ impl Dispatcher for DispatcherService {
     }
 }
 
+impl DispatcherService {
+    /// The leader's inbox. One that has just won comes by it in a moment.
+    async fn leader(&self) -> Result<mpsc::Sender<Input>, Status> {
+        let mut leader = self.leader.clone();
+        let there = timeout(PATIENCE, leader.wait_for(Option::is_some)).await;
+        let inbox = there.ok().and_then(Result::ok).and_then(|inbox| inbox.clone());
+        inbox.ok_or_else(|| Status::unavailable("this manager does not lead: try again"))
+    }
+}
+
 fn opened(node: NodeId, session: SessionId, hello: &Hello, outbound: Outbound) -> Result<Opened, Status> {
     let description: NodeDescription = envelope::open("the node's description", hello.description.as_ref())?;
     Ok(Opened {
@@ -65,8 +80,16 @@ fn opened(node: NodeId, session: SessionId, hello: &Hello, outbound: Outbound) -
         description,
         addr: address("advertise address", &hello.advertise_addr)?,
         data_path_addr: address("data path address", &hello.data_path_addr)?,
+        held: hello.held.as_ref().map(held).transpose()?,
         outbound,
     })
+}
+
+/// Reads what an agent has out of a message.
+fn held(held: &proto::Held) -> Result<Held, Status> {
+    let digest = held.digest.as_slice().try_into();
+    let digest = digest.map_err(|_| Status::invalid_argument("a digest of 32 bytes is expected"))?;
+    Ok(Held { version: held.version, digest })
 }
 
 /// Reads an address out of a message.
@@ -121,12 +144,12 @@ fn understand(
             let _ = outbound.try_send(Ok(ManagerMessage { kind }));
             Input::Heartbeat { node, session }
         }
-        agent_message::Kind::Statuses(Statuses { statuses, .. }) => {
+        agent_message::Kind::Statuses(Statuses { number, statuses }) => {
             let statuses = envelope::open("task statuses", statuses.as_ref())?;
-            Input::Statuses { node, session, statuses }
+            Input::Statuses { node, session, number, statuses }
         }
         agent_message::Kind::Applied(Applied { version }) => Input::Applied { session, version },
-        agent_message::Kind::Held(_) => return Err(Status::unimplemented("assignments are not compared")),
+        agent_message::Kind::Held(told) => Input::Held { node, session, held: held(&told)? },
         agent_message::Kind::Restart(_) => Input::Restart { node, session },
         agent_message::Kind::Leave(_) => Input::Leave { node, session },
     })

@@ -247,6 +247,21 @@ fn strangers_and_nonsense_get_no_session() {
 }
 
 #[test]
+fn a_node_that_tells_of_itself_anew_is_not_told_everything_again() {
+    let (mut leader, mut store, mut entropy, now) = alone();
+    let Event::SessionOpened { node, session, mut description, addr, data_path_addr, held } = opened(1, 7)
+    else {
+        unreachable!()
+    };
+    description.hostname = "renamed".to_owned();
+    let again = Event::SessionOpened { node, session, description, addr, data_path_addr, held };
+    let actions = leader.step(again, now, &mut entropy);
+    assert_eq!((actions.send.len(), actions.close.len()), (0, 0));
+    settle(&mut leader, &mut store, actions, now, &mut entropy);
+    assert_eq!(store.node(node).unwrap().description.hostname, "renamed");
+}
+
+#[test]
 fn a_removed_node_loses_its_session() {
     let mut cluster = VirtualCluster::new(2, 1);
     cluster.remove_node(node(2), true).unwrap();
