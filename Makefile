@@ -9,7 +9,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 BIN := $(TARGET)/$(TRIPLE)/release
 # Namespaces, BPF and cgroups need root: the demo, and the tests themselves. Cargo runs as who calls it, so
 # that target/ stays theirs.
-SUDO := $(if $(filter 0,$(shell id -u)),,sudo --preserve-env=PATH,HOME,CARGO_HOME,RUSTUP_HOME,MESH_BIN)
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo --preserve-env=PATH,HOME,CARGO_HOME,RUSTUP_HOME,MESH_BIN,MESH_LONG,SEED,SEEDS)
 RUNNER := CARGO_TARGET_$(shell echo $(TRIPLE) | tr a-z- A-Z_)_RUNNER
 
 .PHONY: help
@@ -43,6 +43,10 @@ test: root build ## every test
 	@echo '==> running every test'
 	@MESH_BIN=$(abspath $(BIN)) $(if $(SUDO),$(RUNNER)='$(SUDO)') \
 	    cargo test --release --locked --workspace --no-fail-fast
+
+.PHONY: test-long
+test-long: export MESH_LONG := 1
+test-long: test ## every test, each property as often as the issue that names it says (about an hour)
 
 .PHONY: sim
 sim: setup ## the deterministic simulation: SEEDS=n seeds, or SEED=k alone

@@ -1,17 +1,19 @@
 //! A lab for one test: brought up by `meshctl`, looked at through the API, taken down when the test ends,
 //! also when it fails.
 
-use std::io::{Read, Write};
-use std::os::unix::net::UnixStream;
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use mesh_dataplane::netns::Netns;
 use mesh_lab::layout::{LabName, Layout, Member, NodeName};
 use mesh_lab::space::Space;
+use mesh_lab::state::{LabState, NodeState};
 use serde_json::Value;
+
+use crate::call::{Said, call};
 
 /// Labs run one after the other: two cores give one lab the time its heartbeats expect.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
@@ -71,18 +73,39 @@ pub fn meshctl(arguments: &[&str]) -> Ran {
     Command::new(program).args(arguments).output().unwrap().into()
 }
 
+/// Runs meshctl against a socket, with `input` on its standard input.
+pub fn meshctl_told(socket: &Path, arguments: &[&str], input: &str) -> Ran {
+    let host = format!("unix://{}", socket.display());
+    let mut child = Command::new(bin().join("meshctl"))
+        .args(["-H", &host])
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    child.wait_with_output().unwrap().into()
+}
+
 /// The node with this number.
 pub fn node_name(number: u8) -> NodeName {
     NodeName::numbered(number).unwrap()
 }
 
 impl Lab {
-    /// Brings up a lab of `nodes` nodes. Its name holds the process id, so that runs do not meet.
+    /// Brings up a lab of `nodes` nodes, the first of them the manager.
     pub fn up(name: &str, nodes: u8) -> Self {
+        Self::with_managers(name, nodes, 1)
+    }
+
+    /// Brings up a lab of `nodes` nodes, the first `managers` of them managers. Its name holds the process id,
+    /// so that runs do not meet.
+    pub fn with_managers(name: &str, nodes: u8, managers: u8) -> Self {
         let turn = take_turn();
         let name: LabName = format!("{name}-{}", std::process::id()).parse().unwrap();
         let lab = Self { layout: Layout { name }, _turn: turn };
-        lab.lab(&["up", "--nodes", &nodes.to_string()]).ok();
+        lab.lab(&["up", "--nodes", &nodes.to_string(), "--managers", &managers.to_string()]).ok();
         lab
     }
 
@@ -113,16 +136,45 @@ impl Lab {
         self.layout.socket(node_name(node))
     }
 
+    pub fn sockets(&self, nodes: impl IntoIterator<Item = u8>) -> Vec<PathBuf> {
+        nodes.into_iter().map(|node| self.socket(node)).collect()
+    }
+
+    /// A node's data directory.
+    pub fn disk(&self, node: u8) -> PathBuf {
+        self.layout.disk(node_name(node))
+    }
+
     /// `GET path` of a node's API, as JSON.
+    #[track_caller]
     pub fn api(&self, node: u8, path: &str) -> Value {
-        let mut stream = UnixStream::connect(self.socket(node)).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        write!(stream, "GET {path} HTTP/1.0\r\nHost: mesh\r\n\r\n").unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        assert!(head.contains(" 200 "), "GET {path}: {answer}");
-        serde_json::from_str(body).unwrap_or_else(|error| panic!("GET {path}: {error}: {body}"))
+        match call(&self.socket(node), "GET", path, None, PATIENCE) {
+            Said::Answer { status: 200, body } => body,
+            other => panic!("GET {path} of n{node}: {other:?}"),
+        }
+    }
+
+    /// The nodes whose meshd runs, in order.
+    pub fn living(&self) -> Vec<u8> {
+        let state = LabState::load(&self.layout).unwrap();
+        let running = state.nodes.iter().filter(|record| record.state() == NodeState::Running);
+        running.map(|record| record.name.number()).collect()
+    }
+
+    /// `GET path` of whichever node answers it first: a manager whose meshd runs and that has a quorum.
+    #[track_caller]
+    pub fn cluster(&self, path: &str) -> Value {
+        self.wait(&format!("a manager that answers GET {path}"), || {
+            self.living().into_iter().find_map(|node| self.read(node, path))
+        })
+    }
+
+    /// `GET path` of a node that may not be able to answer.
+    pub fn read(&self, node: u8, path: &str) -> Option<Value> {
+        match call(&self.socket(node), "GET", path, None, Duration::from_secs(1)) {
+            Said::Answer { status: 200, body } => Some(body),
+            _ => None,
+        }
     }
 
     /// Runs `work` inside a member's namespaces.
@@ -140,15 +192,15 @@ impl Lab {
         self.inside(Member::Node(node_name(node)), || Netns::open(&path).unwrap().run(work).unwrap())
     }
 
-    /// The running tasks of a service: (task id, number of its node, task as the API gives it).
+    /// The running tasks of a service, as any manager tells them.
+    #[track_caller]
     pub fn running(&self, service: &str) -> Vec<RunningTask> {
-        let filter = format!("/tasks?filters=%7B%22service%22%3A%5B%22{service}%22%5D%7D");
-        let nodes = self.api(1, "/nodes");
+        let nodes = self.cluster("/nodes");
         let number = |id: &str| {
             let node = nodes.as_array().unwrap().iter().find(|node| node["ID"] == id).unwrap();
-            node["Description"]["Hostname"].as_str().unwrap()[1..].parse().unwrap()
+            number(node)
         };
-        let tasks = self.api(1, &filter);
+        let tasks = self.cluster(&format!("/tasks?filters=%7B%22service%22%3A%5B%22{service}%22%5D%7D"));
         let running =
             |task: &&Value| task["Status"]["State"] == "running" && task["DesiredState"] == "running";
         tasks
@@ -180,17 +232,32 @@ impl Lab {
 
     /// What a person would look at when a test fails.
     pub fn report(&self) -> String {
+        let Ok(state) = LabState::load(&self.layout) else { return "the lab is not up".to_owned() };
+        let living = self.living().first().copied().unwrap_or(1);
         let commands = [["node", "ls"], ["service", "ls"]].map(|words| {
-            let ran = self.ctl(&words);
+            let ran = self.ctl_on(living, &words);
             format!("--- {}\n{}{}", words.join(" "), ran.stdout, ran.stderr)
         });
-        let logs = (1..=3).map(|number| {
-            let log = std::fs::read_to_string(self.layout.log(node_name(number))).unwrap_or_default();
+        let logs = state.nodes.iter().map(|record| {
+            let log = std::fs::read_to_string(self.layout.log(record.name)).unwrap_or_default();
             let lines: Vec<&str> = log.lines().collect();
-            format!("--- log of n{number}\n{}\n", lines[lines.len().saturating_sub(15)..].join("\n"))
+            let last = lines[lines.len().saturating_sub(15)..].join("\n");
+            format!("--- log of {} ({})\n{last}\n", record.name, record.state())
         });
         commands.into_iter().chain(logs).collect()
     }
+}
+
+/// The number of a node that the API shows: a lab's nodes are named after it.
+#[track_caller]
+pub fn number(node: &Value) -> u8 {
+    node["Description"]["Hostname"].as_str().unwrap()[1..].parse().unwrap()
+}
+
+/// How often a property is tried: as often as the issue that names it says in `make test-long`, fewer times in
+/// `make test`.
+pub fn count(short: usize, long: usize) -> usize {
+    if std::env::var_os("MESH_LONG").is_some_and(|value| !value.is_empty()) { long } else { short }
 }
 
 /// A task that runs.

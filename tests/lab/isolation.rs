@@ -6,7 +6,7 @@ use crate::harness::{Lab, RunningTask};
 use crate::names::addresses;
 use crate::traffic::{met, whoami};
 
-fn address(task: &RunningTask) -> Ipv4Addr {
+pub fn address(task: &RunningTask) -> Ipv4Addr {
     let attachments = task.value["NetworksAttachments"].as_array().unwrap();
     let address = attachments[0]["Addresses"][0].as_str().unwrap();
     address.split('/').next().unwrap().parse().unwrap()

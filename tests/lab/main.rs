@@ -3,15 +3,24 @@
 
 #![allow(clippy::unwrap_used, reason = "what a test needs and does not get fails the test")]
 
+mod at_rest;
 mod bad_input;
+mod call;
 mod crash;
 mod demo;
+mod failover;
 mod harness;
+mod headless;
 mod ingress;
 mod isolation;
 mod names;
 mod path;
 mod ports;
+mod recovery;
 mod restart;
+mod sessions;
 mod traffic;
+mod verbs;
 mod vip;
+mod walk;
+mod writing;

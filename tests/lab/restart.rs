@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::harness::{Lab, node_name};
 use crate::ingress::on;
-use crate::traffic::{Load, load};
+use crate::traffic::{Load, flawless, load};
 
 /// Reads a stream that takes `seconds` through a published port; the bytes that came before its proper end.
 fn stream(to: SocketAddrV4, seconds: u64) -> std::io::Result<usize> {
@@ -56,15 +56,7 @@ fn survives(name: &str, fault: &'static str) {
         stop.store(true, Ordering::Relaxed);
         (loads.into_iter().map(|load| load.join().unwrap()).collect::<Vec<Load>>(), streams)
     });
-    let failed: Vec<&String> = loads.iter().flat_map(|load| &load.failed).collect();
-    let done: usize = loads.iter().map(|load| load.done).sum();
-    assert!(
-        failed.is_empty(),
-        "{} of {done} requests failed: {:?}",
-        failed.len(),
-        &failed[..failed.len().min(5)]
-    );
-    println!("{done} requests, {} of them late", loads.iter().map(|load| load.late).sum::<usize>());
+    let done = flawless(&loads);
     assert!(done > 200 * 55, "only {done} requests in a minute");
     for (to, stream) in targets.iter().zip(streams) {
         assert!(stream.is_ok(), "stream through {to}: {stream:?}");

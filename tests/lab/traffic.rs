@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream, UdpSocket};
+use std::sync::RwLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -77,24 +78,69 @@ pub struct Load {
     pub late: usize,
 }
 
-/// Makes requests at `rate` a second, in turn to each of `targets`, until `stop`. A request that is late is made
-/// at once, so that a stall is not passed over.
+/// Makes requests at `rate` a second, in turn to each of `targets`, until `stop`.
 pub fn load(targets: &[SocketAddrV4], rate: u32, stop: &AtomicBool) -> Load {
+    load_places(&Places::new(targets.iter().copied()), rate, stop)
+}
+
+/// Where requests may go just now. Who takes a place away waits for the requests that are on their way there.
+#[derive(Debug, Default)]
+pub struct Places(RwLock<Vec<SocketAddrV4>>);
+
+impl Places {
+    pub fn new(places: impl IntoIterator<Item = SocketAddrV4>) -> Self {
+        Self(RwLock::new(places.into_iter().collect()))
+    }
+
+    pub fn remove(&self, place: SocketAddrV4) {
+        self.0.write().unwrap().retain(|other| *other != place);
+    }
+
+    pub fn add(&self, place: SocketAddrV4) {
+        self.0.write().unwrap().push(place);
+    }
+
+    /// Makes one request to the place whose turn it is, while none is taken away.
+    fn ask(&self, turn: usize) -> Result<Duration, String> {
+        let places = self.0.read().unwrap();
+        let to = places[turn % places.len()];
+        let asked = Instant::now();
+        whoami(to).map(|_| asked.elapsed()).map_err(|error| format!("{to}: {error}"))
+    }
+}
+
+/// Makes requests at `rate` a second, in turn to each of `places`, until `stop`. A request that is late is made
+/// at once, so that a stall is not passed over.
+pub fn load_places(places: &Places, rate: u32, stop: &AtomicBool) -> Load {
     let (start, mut seen) = (Instant::now(), Load::default());
     let gap = Duration::from_secs(1) / rate;
-    for (number, to) in (0u32..).zip(targets.iter().cycle()) {
+    for (number, turn) in (0u32..).zip(0..) {
         if stop.load(Ordering::Relaxed) {
             break;
         }
         std::thread::sleep((start + gap * number).saturating_duration_since(Instant::now()));
-        let asked = Instant::now();
-        match whoami(*to) {
-            Ok(_) => {
+        match places.ask(turn) {
+            Ok(took) => {
                 seen.done += 1;
-                seen.late += usize::from(asked.elapsed() > Duration::from_millis(900));
+                seen.late += usize::from(took > Duration::from_millis(900));
             }
-            Err(error) => seen.failed.push(format!("{:?} {to}: {error}", start.elapsed())),
+            Err(error) => seen.failed.push(format!("{:?} {error}", start.elapsed())),
         }
     }
     seen
+}
+
+/// Every one of `loads` went without a failure. Answers how many requests there were.
+#[track_caller]
+pub fn flawless(loads: &[Load]) -> usize {
+    let failed: Vec<&String> = loads.iter().flat_map(|load| &load.failed).collect();
+    let done: usize = loads.iter().map(|load| load.done).sum();
+    assert!(
+        failed.is_empty(),
+        "{} of {done} requests failed: {:?}",
+        failed.len(),
+        &failed[..failed.len().min(5)]
+    );
+    println!("{done} requests, {} of them late", loads.iter().map(|load| load.late).sum::<usize>());
+    done
 }

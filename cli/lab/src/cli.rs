@@ -25,7 +25,7 @@ pub struct LabArgs {
 enum Verb {
     /// Make the namespaces, start a meshd in each node and form the cluster
     #[command(
-        after_help = "Examples:\n  meshctl lab up\n  meshctl lab up --nodes 5 --name big\n  meshctl --node n1 node ls"
+        after_help = "Examples:\n  meshctl lab up\n  meshctl lab up --nodes 5 --managers 3 --name big\n  meshctl --node n1 node ls"
     )]
     Up(UpArgs),
     /// Show the nodes of the lab
@@ -44,6 +44,13 @@ enum Verb {
         /// The command and its arguments
         #[arg(last = true, required = true)]
         command: Vec<OsString>,
+    },
+    /// Start one more node and let it join the cluster
+    #[command(after_help = "Examples:\n  meshctl lab add\n  meshctl lab add --manager")]
+    Add {
+        /// As a manager
+        #[arg(long)]
+        manager: bool,
     },
     /// End everything of the lab and remove it
     Down,
@@ -90,6 +97,8 @@ enum FaultVerb {
     Term { node: NodeName },
     /// Power cut: uplink, daemon, tasks, links and pins gone at once; the disk stays
     Crash { node: NodeName },
+    /// Delete the disk of a crashed node: it starts again as a new machine
+    Wipe { node: NodeName },
     /// Uplink down, everything on it stopped
     Freeze { node: NodeName },
     /// Bring a node back, whatever was done to it
@@ -171,6 +180,10 @@ pub fn run(args: LabArgs, terminal: &mut dyn Terminal) -> Result<u8, LabError> {
             return exec::run(&layout, member, &command);
         }
         Verb::Up(up) => runtime.block_on(bring_up(&layout, up, terminal))?,
+        Verb::Add { manager } => {
+            let name = runtime.block_on(up::add(&layout, manager, terminal))?;
+            terminal.print(&name.to_string());
+        }
         Verb::Status { format } => status(&layout, format, terminal)?,
         Verb::Down => {
             terminal.progress(&format!("removing lab {}", layout.name));
@@ -198,6 +211,7 @@ async fn apply_fault(layout: &Layout, verb: FaultVerb) -> Result<(), LabError> {
         FaultVerb::Stop { node } => fault::stop(layout, node),
         FaultVerb::Term { node } => fault::term(layout, node),
         FaultVerb::Crash { node } => fault::crash(layout, node).await,
+        FaultVerb::Wipe { node } => fault::wipe(layout, node),
         FaultVerb::Freeze { node } => fault::freeze(layout, node).await,
         FaultVerb::Start { node } => fault::start(layout, node).await,
         FaultVerb::Isolate { node } => fault::partition(layout, node, None).await,

@@ -54,6 +54,22 @@ pub enum LabError {
         /// What it is.
         state: crate::state::NodeState,
     },
+    /// A disk that is in use.
+    #[error("{node} is {state}: `meshctl lab fault crash {node}` lets go of its disk first")]
+    NotCrashed {
+        /// The node.
+        node: NodeName,
+        /// What it is.
+        state: crate::state::NodeState,
+    },
+    /// A lab that cannot grow.
+    #[error("lab {name} has {most} nodes, which is the most a lab can have")]
+    Full {
+        /// The lab.
+        name: LabName,
+        /// Most nodes of a lab.
+        most: u8,
+    },
     /// Something the kernel of this machine lacks.
     #[error("{fault} needs {needs}, which this kernel lacks")]
     Unsupported {

@@ -1,5 +1,7 @@
 //! Faults that people and tests try on a lab, and the way back from each.
 
+use std::fs;
+use std::io;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
@@ -61,6 +63,11 @@ pub async fn crash(layout: &Layout, node: NodeName) -> Result<(), LabError> {
     }
     record.fault = Fault::Crashed;
     state.save(layout)?;
+    cut_power(layout, node).await
+}
+
+/// Ends everything on a node and takes its namespaces.
+pub async fn cut_power(layout: &Layout, node: NodeName) -> Result<(), LabError> {
     let member = Member::Node(node);
     fabric::set_cable(layout, member, false).await?;
     cgroup::kill(&layout.node_cgroup(node))?;
@@ -68,6 +75,23 @@ pub async fn crash(layout: &Layout, node: NodeName) -> Result<(), LabError> {
     let mut left = Space::at(layout.space(member)).remove();
     left.extend(cgroup::remove(&layout.node_cgroup(node)));
     if left.is_empty() { Ok(()) } else { Err(LabError::Leftovers(left)) }
+}
+
+/// Deletes the disk of a crashed node: it starts again as a machine that was never in a cluster.
+pub fn wipe(layout: &Layout, node: NodeName) -> Result<(), LabError> {
+    match LabState::load(layout)?.node(layout, node)?.state() {
+        NodeState::Crashed => erase(layout, node),
+        state => Err(LabError::NotCrashed { node, state }),
+    }
+}
+
+/// Deletes a node's disk.
+pub fn erase(layout: &Layout, node: NodeName) -> Result<(), LabError> {
+    let disk = layout.disk(node);
+    match fs::remove_dir_all(&disk) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(LabError::file("remove", disk)(error)),
+        _ => Ok(()),
+    }
 }
 
 /// Everything on the node stops and its uplink is down.

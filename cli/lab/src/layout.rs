@@ -82,6 +82,11 @@ impl NodeName {
         (1..=MAX_NODES).contains(&number).then_some(Self(number))
     }
 
+    /// Its number, counted from 1.
+    pub fn number(self) -> u8 {
+        self.0
+    }
+
     /// Its address on the fabric: 192.0.2.11 and on.
     pub fn address(self) -> Ipv4Addr {
         Ipv4Addr::new(192, 0, 2, 10 + self.0)

@@ -10,7 +10,7 @@ use crate::fabric;
 use crate::layout::{Layout, MAX_NODES, Member, NodeName};
 use crate::space::{NodeMounts, Space, mount_private_tmpfs};
 use crate::state::{Fault, LabState, NodeRecord, Setting};
-use crate::{Terminal, cgroup};
+use crate::{Terminal, cgroup, fault};
 
 /// What a lab is to be like.
 #[derive(Debug, Clone)]
@@ -82,13 +82,43 @@ async fn make(
     let mut state = LabState { setting, nodes: Vec::new(), rules: Vec::new() };
     for name in (1..=options.nodes).filter_map(NodeName::numbered) {
         let manager = state.nodes.len() < usize::from(options.managers);
-        let mut record = NodeRecord { name, manager, fault: Fault::None, pid: 0, started: 0 };
+        let mut record = fresh(name, manager);
         terminal.progress(&format!("{name}: namespaces and meshd"));
         boot(layout, &mut record, &state.setting).await?;
         state.nodes.push(record);
     }
     cluster::form(layout, &state, |step| terminal.progress(step))?;
     state.save(layout)
+}
+
+/// Adds the next node to a lab that is up and lets it join the cluster. When that fails, nothing is left of it.
+pub async fn add(layout: &Layout, manager: bool, terminal: &mut dyn Terminal) -> Result<NodeName, LabError> {
+    let mut state = LabState::load(layout)?;
+    let last = state.nodes.iter().map(|record| record.name.number()).max().unwrap_or(0);
+    let name =
+        NodeName::numbered(last + 1).ok_or(LabError::Full { name: layout.name.clone(), most: MAX_NODES })?;
+    let mut record = fresh(name, manager);
+    terminal.progress(&format!("{name}: namespaces and meshd"));
+    let mut added = boot(layout, &mut record, &state.setting).await;
+    if added.is_ok() {
+        terminal.progress(&format!("{name}: swarm join as {}", if manager { "manager" } else { "worker" }));
+        added = cluster::enlarge(layout, &state, &record);
+    }
+    if let Err(error) = added {
+        for left in [fault::cut_power(layout, name).await, fault::erase(layout, name)] {
+            if let Err(left) = left {
+                terminal.progress(&left.to_string());
+            }
+        }
+        return Err(error);
+    }
+    state.nodes.push(record);
+    state.save(layout)?;
+    Ok(name)
+}
+
+fn fresh(name: NodeName, manager: bool) -> NodeRecord {
+    NodeRecord { name, manager, fault: Fault::None, pid: 0, started: 0 }
 }
 
 /// Makes the namespaces of a node, plugs it in and starts its meshd.

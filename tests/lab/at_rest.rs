@@ -1,0 +1,131 @@
+//! What lies on a manager's disk: nothing that is secret in clear, and with autolock no key that opens it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::failover::whole;
+use crate::harness::{Lab, meshctl_told, node_name};
+use crate::ingress::{on, task_ids};
+use crate::traffic::{met, whoami};
+
+const MANAGERS: u8 = 3;
+
+/// Words that appear nowhere but in what the tests create.
+const NAME: &str = "quillwort";
+const PASSWORD: &str = "zygodactyl";
+
+/// Log entries between snapshots: fewer than the tests write.
+const SNAPSHOT: &str = "20";
+
+/// Every file below `dir`.
+fn files(dir: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    entries
+        .flat_map(|path| {
+            let kind = fs::symlink_metadata(&path).unwrap().file_type();
+            if kind.is_dir() {
+                files(&path)
+            } else if kind.is_file() {
+                vec![path]
+            } else {
+                Vec::new()
+            }
+        })
+        .collect()
+}
+
+/// The files below `dir` that hold `word`.
+fn holding(dir: &Path, word: &str) -> Vec<PathBuf> {
+    assert!(word.len() >= 8, "{word:?} is too short to look for");
+    let holds = |path: &PathBuf| {
+        let bytes = fs::read(path).unwrap();
+        bytes.windows(word.len()).any(|window| window == word.as_bytes())
+    };
+    files(dir).into_iter().filter(holds).collect()
+}
+
+/// Makes what is to be looked for: services, a password in a task's environment, and enough writes for
+/// snapshots. Answers the words.
+fn fill(lab: &Lab) -> Vec<String> {
+    lab.ctl(&["swarm", "update", "--snapshot-interval", SNAPSHOT]).ok();
+    let password = format!("SECRET={PASSWORD}");
+    for number in 0..40 {
+        let name = format!("{NAME}-{number}");
+        let create =
+            ["service", "create", "-d", "-q", "--name", &name, "--replicas", "0", "--env", &password];
+        lab.ctl(&[&create[..], &["mesh/whoami:1"]].concat()).ok();
+    }
+    let secret = |role: &str| {
+        let token = lab.ctl(&["swarm", "join-token", "-q", role]).ok();
+        token.trim().rsplit('-').next().unwrap().to_owned()
+    };
+    vec![NAME.to_owned(), PASSWORD.to_owned(), secret("worker"), secret("manager")]
+}
+
+fn unlock_key(lab: &Lab) -> String {
+    let key = lab.ctl(&["swarm", "unlock-key", "-q"]).ok().trim().to_owned();
+    assert!(key.starts_with("SWMKEY-1-") && key.len() == 52, "Swarm's form: {key}");
+    key
+}
+
+#[test]
+fn nothing_secret_lies_in_clear_on_a_managers_disk() {
+    let lab = Lab::with_managers("atrest", MANAGERS, MANAGERS);
+    let mut words = fill(&lab);
+    lab.ctl(&["swarm", "update", "--autolock=true"]).ok();
+    words.push(unlock_key(&lab));
+    words.extend(["BEGIN PRIVATE KEY", "BEGIN EC PRIVATE KEY"].map(str::to_owned));
+    for node in 1..=MANAGERS {
+        let disk = lab.disk(node);
+        assert!(
+            files(&disk.join("cluster/raft")).iter().any(|file| fs::metadata(file).unwrap().len() > 10_000)
+        );
+        assert!(!holding(&disk, &own_id(&lab, node)).is_empty(), "the search finds what is there");
+        for word in &words {
+            assert_eq!(holding(&disk, word), Vec::<PathBuf>::new(), "{word} on n{node}");
+        }
+    }
+}
+
+/// A node's id, which is no secret and stands in its files.
+fn own_id(lab: &Lab, node: u8) -> String {
+    lab.api(node, "/info")["Swarm"]["NodeID"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_locked_manager_serves_traffic_and_waits_for_its_key() {
+    let lab = Lab::with_managers("autolock", MANAGERS, MANAGERS);
+    lab.ctl(&["service", "create", "--name", "web", "--replicas", "3", "-p", "8080:80", "mesh/whoami:1"])
+        .ok();
+    let told = lab.ctl(&["swarm", "update", "--autolock=true"]).ok();
+    let key = unlock_key(&lab);
+    assert!(told.contains(&key), "the key is shown when it is made: {told}");
+    let tasks = task_ids(&lab, "web");
+    let locked = 2;
+    for fault in ["kill", "start"] {
+        lab.fault(&[fault, &node_name(locked).to_string()]);
+    }
+    let refused = lab.ctl_on(locked, &["node", "ls"]);
+    let words = "Swarm is encrypted and needs to be unlocked before it can be used. Please use \"docker swarm \
+                 unlock\" to unlock it.";
+    assert_eq!(
+        (refused.code, refused.stderr.trim()),
+        (1, format!("Error response from daemon: {words}").as_str())
+    );
+    assert_eq!(lab.api(locked, "/info")["Swarm"]["LocalNodeState"], Value::from("locked"));
+    let to = on(locked, 8080);
+    assert_eq!(lab.client(|| met(60, || whoami(to))), tasks, "a locked manager's node serves on");
+
+    let other = if key[9..].starts_with('A') { "B" } else { "A" };
+    let wrong = format!("{}{other}{}\n", &key[..9], &key[10..]);
+    let wrong = meshctl_told(&lab.socket(locked), &["swarm", "unlock"], &wrong);
+    assert_eq!(wrong.code, 1, "{wrong:?}");
+    assert_eq!(lab.ctl_on(locked, &["node", "ls"]).code, 1, "still locked");
+    meshctl_told(&lab.socket(locked), &["swarm", "unlock"], &format!("{key}\n")).ok();
+    lab.wait("every manager to count again", || whole(&lab, MANAGERS).then_some(()));
+    assert_eq!(task_ids(&lab, "web"), tasks, "the lock moved nothing");
+    let again = meshctl_told(&lab.socket(locked), &["swarm", "unlock"], &format!("{key}\n"));
+    assert!(again.code == 1 && again.stderr.contains("swarm is not locked"), "{again:?}");
+}
