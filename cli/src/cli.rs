@@ -4,7 +4,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use mesh_lab::cli::LabArgs;
 
 use crate::client::Client;
-use crate::commands::{completion, flow, info, network, node, service, swarm, version, vip};
+use crate::commands::{completion, events, flow, info, network, node, service, swarm, version, vip};
 use crate::error::CliError;
 use crate::output::Shell;
 
@@ -54,6 +54,8 @@ enum Command {
     /// Flows of the asked node's dataplane
     #[command(subcommand)]
     Flow(flow::Verb),
+    /// What happens in the cluster, as it happens
+    Events(events::EventsArgs),
     /// The asked node
     Info(info::InfoArgs),
     /// Versions of meshctl and meshd
@@ -88,6 +90,7 @@ async fn ask(command: Command, host: &str, shell: &mut Shell) -> Result<(), CliE
         Command::Network(verb) => network::run(verb, &client, shell).await,
         Command::Vip(verb) => vip::run(verb, &client, shell).await,
         Command::Flow(verb) => flow::run(verb, &client, shell).await,
+        Command::Events(args) => events::run(&args, &client, shell).await,
         Command::Info(args) => info::run(&args, &client, shell).await,
         Command::Version(_) | Command::Lab(_) | Command::Completion(_) => Ok(()),
     }

@@ -13,10 +13,10 @@ use mesh_api::engine::filter::Filters;
 use mesh_api::engine::network::{Network, NetworkCreate, NetworkCreated};
 use mesh_api::engine::node::{Node, NodeSpec};
 use mesh_api::engine::service::{Service, ServiceSpec};
-use mesh_api::engine::swarm::{InitRequest, JoinRequest, Swarm, SwarmSpec};
+use mesh_api::engine::swarm::{InitRequest, JoinRequest, Swarm, SwarmSpec, UnlockKey};
 use mesh_api::engine::system::{SystemInfo, VersionResponse};
 use mesh_api::engine::task::Task;
-use mesh_api::mesh::Settled;
+use mesh_api::mesh::{NewCluster, Settled};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -26,6 +26,17 @@ use crate::http::Http;
 
 /// Seconds that the daemon may take for an answer. A join answers after 20.
 const TIMEOUT: u64 = 120;
+
+/// What of the cluster's secrets is to be made anew.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Rotate {
+    /// The workers' join token.
+    pub worker: bool,
+    /// The managers' join token.
+    pub manager: bool,
+    /// The key that unlocks managers.
+    pub unlock_key: bool,
+}
 
 /// The daemon.
 pub struct Client {
@@ -63,9 +74,12 @@ impl Client {
 
     /// `POST /swarm/init`; the node's id
     pub async fn init(&self, request: &InitRequest) -> Result<String, CliError> {
-        let request = self.model(Ok(request))?;
-        let answer = self.docker.init_swarm(request).await;
-        self.model(answer)
+        self.http.post("/swarm/init", request).await
+    }
+
+    /// `POST /swarm/init` of a new cluster by force, without doing it: what it would keep and drop
+    pub async fn survey_new_cluster(&self, request: &InitRequest) -> Result<NewCluster, CliError> {
+        self.http.post("/swarm/init?dryRun=1", request).await
     }
 
     /// `POST /swarm/join`
@@ -85,18 +99,25 @@ impl Client {
         self.http.get("/swarm").await
     }
 
-    /// `POST /swarm/update`, with the tokens to make anew
-    pub async fn update_swarm(
-        &self,
-        version: u64,
-        spec: &SwarmSpec,
-        rotate_worker: bool,
-        rotate_manager: bool,
-    ) -> Result<(), CliError> {
+    /// `POST /swarm/update`
+    pub async fn update_swarm(&self, version: u64, spec: &SwarmSpec, rotate: Rotate) -> Result<(), CliError> {
+        let Rotate { worker, manager, unlock_key } = rotate;
         let path = format!(
-            "/swarm/update?version={version}&rotateWorkerToken={rotate_worker}&rotateManagerToken={rotate_manager}"
+            "/swarm/update?version={version}&rotateWorkerToken={worker}&rotateManagerToken={manager}\
+             &rotateManagerUnlockKey={unlock_key}"
         );
         self.http.post::<Value>(&path, spec).await.map(|_| ())
+    }
+
+    /// `GET /swarm/unlockkey`; empty when managers are not locked
+    pub async fn unlock_key(&self) -> Result<String, CliError> {
+        self.http.get::<UnlockKey>("/swarm/unlockkey").await.map(|answer| answer.unlock_key)
+    }
+
+    /// `POST /swarm/unlock`
+    pub async fn unlock(&self, key: &str) -> Result<(), CliError> {
+        let body = UnlockKey { unlock_key: key.to_owned() };
+        self.http.post::<Value>("/swarm/unlock", &body).await.map(|_| ())
     }
 
     /// `GET /nodes`
@@ -104,6 +125,11 @@ impl Client {
         let options = query::ListNodesOptions { filters: map(filters) };
         let answer = self.docker.list_nodes(Some(options)).await;
         self.model(answer)
+    }
+
+    /// `GET /nodes`, with what bollard's model has no place for
+    pub async fn nodes_in_full(&self, filters: &Filters) -> Result<Vec<Node>, CliError> {
+        self.http.get(&format!("/nodes?filters={}", escape(&filters.to_json()))).await
     }
 
     /// `GET /nodes/ID`

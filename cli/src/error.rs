@@ -53,6 +53,22 @@ pub enum CliError {
         /// What the user wrote.
         name: String,
     },
+    /// It makes no sense as things are.
+    #[error("{0}")]
+    Refused(String),
+    /// Ctrl-C.
+    #[error("interrupted: nothing was changed")]
+    Interrupted,
+    /// Something that goes on in the background took too long to wait for.
+    #[error("{what} after {seconds} s; it goes on in the background: {hint}")]
+    Waited {
+        /// What is not so yet.
+        what: String,
+        /// How long was waited.
+        seconds: u64,
+        /// Where to look.
+        hint: &'static str,
+    },
     /// A template cannot be used.
     #[error("template parsing error: {0}")]
     Template(String),

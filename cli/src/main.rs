@@ -1,13 +1,15 @@
 //! `meshctl`, the command line of the mesh.
 //!
 //! From the outside in: [`cli`] is the command line as it was typed, [`commands`] has one file a verb,
-//! [`client`] asks the daemon, [`output`] writes everything that is seen, [`parse`] reads values of flags.
+//! [`client`] asks the daemon, [`output`] writes everything that is seen, [`input`] asks, [`parse`] reads
+//! values of flags.
 
 mod cli;
 mod client;
 mod commands;
 mod error;
 mod http;
+mod input;
 mod output;
 mod parse;
 #[cfg(test)]

@@ -80,11 +80,23 @@ fn settings(cluster: &Swarm) -> Vec<String> {
         format!(" Default Address Pool: {}", cluster.default_addr_pool.join("  ")),
         format!(" SubnetSize: {}", cluster.subnet_size),
         format!(" Data Path Port: {}", cluster.data_path_port),
+        " Orchestration:".to_owned(),
         format!(
-            " Task History Retention Limit: {}",
+            "  Task History Retention Limit: {}",
             spec.orchestration.task_history_retention_limit.unwrap_or_default()
         ),
-        format!(" Heartbeat Period: {}", go_duration(spec.dispatcher.heartbeat_period)),
+        " Raft:".to_owned(),
+        format!("  Snapshot Interval: {}", spec.raft.snapshot_interval),
+        format!("  Number of Old Snapshots to Retain: {}", spec.raft.keep_old_snapshots.unwrap_or_default()),
+        format!("  Heartbeat Tick: {}", spec.raft.heartbeat_tick),
+        format!("  Election Tick: {}", spec.raft.election_tick),
+        " Dispatcher:".to_owned(),
+        format!("  Heartbeat Period: {}", go_duration(spec.dispatcher.heartbeat_period)),
+        " CA Configuration:".to_owned(),
+        format!("  Expiry Duration: {}", go_duration(spec.ca_config.node_cert_expiry)),
+        format!("  Force Rotate: {}", spec.ca_config.force_rotate),
+        format!(" Autolock Managers: {}", spec.encryption_config.auto_lock_managers.unwrap_or_default()),
+        format!(" Root Rotation In Progress: {}", cluster.root_rotation_in_progress),
     ]
 }
 

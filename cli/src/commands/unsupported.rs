@@ -46,14 +46,6 @@ refused_flags! {
 }
 
 refused_flags! {
-    /// Flags of `swarm init` and `swarm update`.
-    SwarmFlags {
-        cert_expiry = "cert-expiry", external_ca = "external-ca", max_snapshots = "max-snapshots",
-        snapshot_interval = "snapshot-interval"
-    } switches { autolock = "autolock", force_new_cluster = "force-new-cluster" }
-}
-
-refused_flags! {
     /// Flags of `network create`.
     NetworkFlags {
         ip_range = "ip-range", aux_address = "aux-address", ipam_driver = "ipam-driver", ipam_opt = "ipam-opt",

@@ -26,7 +26,8 @@ pub struct ListArgs {
     pub filters: Vec<(String, String)>,
 }
 
-fn key_value(text: &str) -> Result<(String, String), String> {
+/// `KEY=VALUE` of a filter.
+pub fn key_value(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.trim().to_lowercase(), value.trim().to_owned())),
         _ => Err(format!("invalid argument {text:?}: a filter is KEY=VALUE, as in name=web")),

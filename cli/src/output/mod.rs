@@ -50,6 +50,12 @@ impl Shell {
         let _ = writeln!(self.err, "{text}");
     }
 
+    /// A question to the one at the keyboard; the answer is typed on the same line.
+    pub fn prompt(&mut self, text: &str) -> io::Result<()> {
+        self.err.write_all(text.as_bytes())?;
+        self.err.flush()
+    }
+
     /// A value as indented JSON, as docker's inspect shows it.
     pub fn json(&mut self, value: &serde_json::Value) -> io::Result<()> {
         let mut text = Vec::new();

@@ -30,6 +30,11 @@ pub fn ago(time: &str, now: Timestamp) -> String {
     format!("{} ago", human_duration(seconds).to_lowercase())
 }
 
+/// A number of things: `1 node`, `3 nodes`.
+pub fn counted(number: u64, thing: &str) -> String {
+    if number == 1 { format!("1 {thing}") } else { format!("{number} {thing}s") }
+}
+
 /// A size in binary units, four digits at most.
 pub fn human_size(bytes: u64) -> String {
     const UNITS: [&str; 6] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];

@@ -3,6 +3,7 @@
 pub mod env;
 pub mod network;
 pub mod publish;
+pub mod time;
 pub mod units;
 
 /// `KEY=VALUE`, or `KEY` with an empty value.

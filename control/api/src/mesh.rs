@@ -141,6 +141,43 @@ pub struct Settled {
     pub waiting: Vec<String>,
 }
 
+/// What a manager that has lost the others for good would go on with: answer to `POST /swarm/init?dryRun=1` with
+/// `ForceNewCluster`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct NewCluster {
+    /// Managers that are none afterwards; they come back by joining anew.
+    pub dropped: Vec<DroppedManager>,
+    /// Changes at the end of the log of which this manager does not know whether they were acknowledged; they
+    /// are kept.
+    pub uncertain: u64,
+    /// Index of the last change that is kept.
+    pub index: u64,
+    /// Nodes that are kept.
+    pub nodes: u64,
+    /// Services that are kept.
+    pub services: u64,
+    /// Networks that are kept.
+    pub networks: u64,
+    /// Tasks that are kept.
+    pub tasks: u64,
+}
+
+/// A manager that would be none any more.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct DroppedManager {
+    /// The node; empty when the store does not know it.
+    #[serde(rename = "NodeID", skip_serializing_if = "blank")]
+    pub node_id: String,
+    /// Its host name.
+    #[serde(skip_serializing_if = "blank")]
+    pub hostname: String,
+    /// `address:port`.
+    #[serde(skip_serializing_if = "blank")]
+    pub addr: String,
+}
+
 /// One line of `GET /mesh/v1/watch`.
 ///
 /// It begins with the objects as they are (all, or with `since` those changed later), then says which exist

@@ -60,6 +60,8 @@ fn nodes_networks_and_the_cluster() {
     round_trips::<JoinRequest>("swarm-join-1");
     round_trips::<SwarmSpec>("swarm-update-1");
     round_trips::<SwarmSpec>("swarm-update-2");
+    round_trips::<InitRequest>("swarm-init-2");
+    round_trips::<SwarmSpec>("swarm-update-3");
 }
 
 #[test]

@@ -58,6 +58,22 @@ impl RootCertificate {
     pub fn digest(&self) -> RootDigest {
         digest(&self.der)
     }
+
+    /// What a certificate that it signed is shown to hang on.
+    pub fn issuer(&self) -> Result<Issuer, IdentityError> {
+        let (_, read) = X509Certificate::from_der(&self.der)
+            .map_err(IdentityError::certificate("reading the root certificate"))?;
+        Ok(Issuer { subject: read.subject().as_raw().to_vec(), public_key: read.public_key().raw.to_vec() })
+    }
+}
+
+/// Whom a certificate was signed by, each part in DER.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Issuer {
+    /// The subject of the signer's certificate (RFC 5280, Name).
+    pub subject: Vec<u8>,
+    /// The signer's key (RFC 5280, SubjectPublicKeyInfo).
+    pub public_key: Vec<u8>,
 }
 
 /// PEM form of any certificate (RFC 7468: lines of 64 characters).

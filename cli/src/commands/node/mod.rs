@@ -4,9 +4,11 @@ mod inspect;
 mod ls;
 mod ps;
 mod rm;
+mod role;
 mod update;
 
 use clap::Subcommand;
+use mesh_api::engine::node::NodeSpec;
 
 use crate::client::Client;
 use crate::error::CliError;
@@ -22,20 +24,14 @@ pub enum Verb {
     Ps(ps::PsArgs),
     /// Show nodes in full
     Inspect(inspect::InspectArgs),
-    /// Change a node's labels or availability
+    /// Change a node's labels, availability or role
     Update(update::UpdateArgs),
     /// Make nodes managers
-    Promote {
-        /// Nodes
-        #[arg(required = true)]
-        nodes: Vec<String>,
-    },
+    #[command(after_help = "Examples:\n  meshctl node promote n2 n3\n  meshctl node promote --detach n2")]
+    Promote(role::RoleArgs),
     /// Make managers workers
-    Demote {
-        /// Nodes
-        #[arg(required = true)]
-        nodes: Vec<String>,
-    },
+    #[command(after_help = "Examples:\n  meshctl node demote n3\n  meshctl node demote self")]
+    Demote(role::RoleArgs),
     /// Remove nodes that are down
     #[command(alias = "remove")]
     Rm(rm::RmArgs),
@@ -48,8 +44,8 @@ pub async fn run(verb: Verb, client: &Client, shell: &mut Shell) -> Result<(), C
         Verb::Ps(args) => ps::run(&args, client, shell).await,
         Verb::Inspect(args) => inspect::run(&args, client, shell).await,
         Verb::Update(args) => update::run(&args, client, shell).await,
-        Verb::Promote { nodes } => update::roles(&nodes, true, client, shell).await,
-        Verb::Demote { nodes } => update::roles(&nodes, false, client, shell).await,
+        Verb::Promote(args) => role::run(&args, true, client, shell).await,
+        Verb::Demote(args) => role::run(&args, false, client, shell).await,
         Verb::Rm(args) => rm::run(&args, client, shell).await,
     }
 }
@@ -60,4 +56,29 @@ async fn resolve(name: &str, client: &Client) -> Result<String, CliError> {
         return Ok(client.info().await?.swarm.node_id);
     }
     Ok(name.to_owned())
+}
+
+/// How often a change is tried again because the node itself changed meanwhile, as when it reports in.
+const ATTEMPTS: u32 = 5;
+
+/// Changes a node's spec as `write` says, on the newest version of it.
+async fn change(
+    id: &str,
+    client: &Client,
+    write: impl Fn(&mut NodeSpec) -> Result<(), CliError>,
+) -> Result<(), CliError> {
+    let mut attempt = 1;
+    loop {
+        let node = client.node(id).await?;
+        let mut spec = node.spec;
+        write(&mut spec)?;
+        match client.update_node(&node.id, node.version.index, &spec).await {
+            Err(CliError::Daemon { message, .. })
+                if attempt < ATTEMPTS && message.contains("update out of sequence") =>
+            {
+                attempt += 1;
+            }
+            outcome => return outcome,
+        }
+    }
 }

@@ -14,7 +14,7 @@ pub struct RmArgs {
     /// Nodes
     #[arg(required = true)]
     nodes: Vec<String>,
-    /// Remove a node that is not down, too
+    /// Remove a node that is not down, too; a manager that is lost for good leaves raft with it
     #[arg(short, long)]
     force: bool,
 }

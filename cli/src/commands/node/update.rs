@@ -1,8 +1,9 @@
-//! `meshctl node update`, `promote` and `demote`
+//! `meshctl node update`
 
 use clap::Args;
+use mesh_api::engine::node::NodeSpec;
 
-use super::resolve;
+use super::{change, resolve, role};
 use crate::client::Client;
 use crate::error::CliError;
 use crate::output::Shell;
@@ -11,7 +12,7 @@ use crate::parse::label;
 /// `meshctl node update`
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  meshctl node update --availability drain n2\n  meshctl node update --label-add zone=a n2"
+    after_help = "Examples:\n  meshctl node update --availability drain n2\n  meshctl node update --label-add zone=a n2\n  meshctl node update --role manager n2"
 )]
 pub struct UpdateArgs {
     /// The node; `self` is the asked one
@@ -28,13 +29,26 @@ pub struct UpdateArgs {
     /// Remove a label
     #[arg(long, value_name = "KEY")]
     label_rm: Vec<String>,
+    /// With --role: do not wait until it is so
+    #[arg(short, long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", hide_default_value = true)]
+    detach: bool,
 }
 
 /// Changes a node.
 pub async fn run(args: &UpdateArgs, client: &Client, shell: &mut Shell) -> Result<(), CliError> {
     let id = resolve(&args.node, client).await?;
-    let node = client.node(&id).await.map_err(|error| error.named("node", &id))?;
-    let mut spec = node.spec.clone();
+    let before = client.node(&id).await.map_err(|error| error.named("node", &args.node))?;
+    change(&before.id, client, |spec| write(args, spec)).await?;
+    match &args.role {
+        Some(wanted) if *wanted != before.spec.role && !args.detach => {
+            role::wait(&before, &args.node, wanted == "manager", client, shell).await?;
+        }
+        _ => {}
+    }
+    Ok(shell.line(&args.node)?)
+}
+
+fn write(args: &UpdateArgs, spec: &mut NodeSpec) -> Result<(), CliError> {
     if let Some(availability) = &args.availability {
         spec.availability.clone_from(availability);
     }
@@ -47,32 +61,5 @@ pub async fn run(args: &UpdateArgs, client: &Client, shell: &mut Shell) -> Resul
         }
     }
     spec.labels.extend(args.label_add.iter().cloned());
-    client.update_node(&node.id, node.version.index, &spec).await?;
-    Ok(shell.line(&args.node)?)
-}
-
-/// Gives nodes a role.
-pub async fn roles(
-    names: &[String],
-    manager: bool,
-    client: &Client,
-    shell: &mut Shell,
-) -> Result<(), CliError> {
-    let role = if manager { "manager" } else { "worker" };
-    for name in names {
-        let id = resolve(name, client).await?;
-        let node = client.node(&id).await.map_err(|error| error.named("node", &id))?;
-        if node.spec.role == role {
-            shell.note(&format!("Node {name} is already a {role}."));
-            continue;
-        }
-        let spec = mesh_api::engine::node::NodeSpec { role: role.to_owned(), ..node.spec };
-        client.update_node(&node.id, node.version.index, &spec).await?;
-        shell.line(&if manager {
-            format!("Node {name} promoted to a manager in the swarm.")
-        } else {
-            format!("Manager {name} demoted in the swarm.")
-        })?;
-    }
     Ok(())
 }

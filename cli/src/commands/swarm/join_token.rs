@@ -2,7 +2,7 @@
 
 use clap::{Args, ValueEnum};
 
-use crate::client::Client;
+use crate::client::{Client, Rotate};
 use crate::error::CliError;
 use crate::output::Shell;
 
@@ -35,7 +35,8 @@ pub async fn run(args: &JoinTokenArgs, client: &Client, shell: &mut Shell) -> Re
     let role = if manager { "manager" } else { "worker" };
     if args.rotate {
         let swarm = client.swarm().await?;
-        client.update_swarm(swarm.version.index, &swarm.spec, !manager, manager).await?;
+        let rotate = Rotate { worker: !manager, manager, unlock_key: false };
+        client.update_swarm(swarm.version.index, &swarm.spec, rotate).await?;
         if !args.quiet {
             shell.line(&format!("Successfully rotated {role} join token.\n"))?;
         }

@@ -1,10 +1,13 @@
 //! `meshctl swarm` (also `cluster`)
 
+mod ca;
 mod init;
 mod join;
 mod join_token;
 mod leave;
 mod settings;
+mod unlock;
+mod unlock_key;
 mod update;
 
 use clap::Subcommand;
@@ -27,6 +30,12 @@ pub enum Verb {
     Leave(leave::LeaveArgs),
     /// Change the cluster's settings
     Update(update::UpdateArgs),
+    /// Unlock a manager that was started again
+    Unlock(unlock::UnlockArgs),
+    /// Show or renew the key that unlocks managers
+    UnlockKey(unlock_key::UnlockKeyArgs),
+    /// Show or change the root certificate
+    Ca(ca::CaArgs),
     /// Show the cluster and its settings
     #[command(after_help = "Examples:\n  meshctl swarm inspect\n  meshctl swarm inspect --format '{{.ID}}'")]
     Inspect {
@@ -44,6 +53,9 @@ pub async fn run(verb: Verb, client: &Client, shell: &mut Shell) -> Result<(), C
         Verb::JoinToken(args) => join_token::run(&args, client, shell).await,
         Verb::Leave(args) => leave::run(&args, client, shell).await,
         Verb::Update(args) => update::run(&args, client, shell).await,
+        Verb::Unlock(unlock::UnlockArgs {}) => unlock::run(client, shell).await,
+        Verb::UnlockKey(args) => unlock_key::run(&args, client, shell).await,
+        Verb::Ca(args) => ca::run(&args, client, shell).await,
         Verb::Inspect { format } => inspect(format.as_deref(), client, shell).await,
     }
 }

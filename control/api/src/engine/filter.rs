@@ -72,6 +72,16 @@ impl Filters {
         }
     }
 
+    /// Refuses values of a filter other than those it can have.
+    pub fn check_values(&self, name: &str, possible: &[&str]) -> Result<(), FilterError> {
+        let wrong =
+            self.get(name).and_then(|values| values.iter().find(|value| !possible.contains(&value.as_str())));
+        match wrong {
+            Some(value) => Err(FilterError::Value { name: name.to_owned(), value: value.clone() }),
+            None => Ok(()),
+        }
+    }
+
     /// The values of a filter, when it is set.
     pub fn get(&self, name: &str) -> Option<&BTreeSet<String>> {
         self.0.get(name)

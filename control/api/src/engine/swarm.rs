@@ -95,7 +95,7 @@ pub struct Orchestration {
     pub task_history_retention_limit: Option<i64>,
 }
 
-/// Raft's numbers, shown and not settable.
+/// Raft's numbers. Ticks are shown and not settable.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub struct Raft {
@@ -157,8 +157,23 @@ pub struct TaskDefaults {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub struct EncryptionConfig {
-    /// Managers start locked.
-    pub auto_lock_managers: bool,
+    /// Managers start locked; not said: as it is.
+    #[serde(skip_serializing_if = "blank")]
+    pub auto_lock_managers: Option<bool>,
+}
+
+/// Answer to `GET /swarm/unlockkey`, and body of `POST /swarm/unlock`. Its `Debug` form hides the key.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct UnlockKey {
+    /// `SWMKEY-1-…`; empty when managers are not locked.
+    pub unlock_key: String,
+}
+
+impl std::fmt::Debug for UnlockKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("UnlockKey(…)")
+    }
 }
 
 /// Body of `POST /swarm/init`.

@@ -138,9 +138,11 @@ impl Ledger for Raft {
     }
 
     fn follow_peers(&self) -> BoxStream<'static, Peers> {
-        let roles = WatchStream::new(self.role()).map(|_| ());
-        let heard = WatchStream::new(self.heard()).map(|_| ());
+        let roles = WatchStream::from_changes(self.role()).map(|_| ());
+        let heard = WatchStream::from_changes(self.heard()).map(|_| ());
         let raft = self.clone();
-        futures_util::stream::select(roles, heard).map(move |()| Ledger::peers(&raft)).boxed()
+        let start = futures_util::stream::once(std::future::ready(()));
+        let changes = start.chain(futures_util::stream::select(roles, heard));
+        changes.map(move |()| Ledger::peers(&raft)).boxed()
     }
 }

@@ -8,6 +8,7 @@ use axum::extract::{FromRequest, FromRequestParts, Query, Request};
 use axum::http::request::Parts;
 use mesh_api::decode::decode;
 use mesh_api::engine::filter::Filters;
+use mesh_core::time::Timestamp;
 use serde::de::DeserializeOwned;
 
 use super::error::ApiError;
@@ -73,6 +74,25 @@ impl Params {
             Ok(number) => Ok(Some(unit(number))),
             Err(_) => Err(ApiError::field(name, format!("{text:?} is no time such as 2s or 500ms"))),
         }
+    }
+
+    /// A point in time as Docker's clients send it, `SECONDS[.NANOSECONDS]` since 1970; `None` when it is not
+    /// there.
+    pub fn time(&self, name: &str) -> Result<Option<Timestamp>, ApiError> {
+        let text = self.text(name);
+        let (whole, part) = text.split_once('.').unwrap_or((text, ""));
+        let refused = || ApiError::field(name, format!("{text:?} is no time in seconds since 1970"));
+        if matches!(text, "" | "0") {
+            return Ok(None);
+        }
+        if part.len() > 9 || !part.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(refused());
+        }
+        let seconds: u64 = whole.parse().map_err(|_| refused())?;
+        // Behind the point nine digits are nanoseconds.
+        let nanos: u64 = format!("{part:0<9}").parse().map_err(|_| refused())?;
+        let time = seconds.checked_mul(1_000_000_000).and_then(|time| time.checked_add(nanos));
+        time.map(|time| Some(Timestamp(time))).ok_or_else(refused)
     }
 
     /// The version of an object of `kind` that an update was made from.

@@ -9,6 +9,7 @@ mod change;
 mod convert;
 mod daemon;
 mod error;
+mod events;
 mod extract;
 pub mod forward;
 mod mesh;

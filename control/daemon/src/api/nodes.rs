@@ -12,7 +12,7 @@ use mesh_core::store::Store;
 
 use super::Api;
 use super::change::{commit, now};
-use super::convert::node;
+use super::convert::node::{self, View};
 use super::error::ApiError;
 use super::extract::{Json, Params};
 
@@ -22,10 +22,12 @@ const FILTERS: [&str; 6] = ["id", "name", "label", "node.label", "membership", "
 pub async fn list(State(api): State<Api>, params: Params) -> Result<Answer<Vec<WireNode>>, ApiError> {
     let ledger = api.backend.manager()?;
     let filters = params.filters(&FILTERS)?;
+    filters.check_values("role", &["manager", "worker"])?;
+    filters.check_values("membership", &["accepted", "pending"])?;
     let store = ledger.read().await?;
-    let peers = ledger.peers();
+    let view = View::new(ledger.peers(), &store);
     let wanted = store.nodes().filter(|node| matches(node, &filters));
-    Ok(Answer(wanted.map(|found| node::show(found, &peers)).collect()))
+    Ok(Answer(wanted.map(|found| node::show(found, &view)).collect()))
 }
 
 fn matches(node: &Node, filters: &Filters) -> bool {
@@ -42,7 +44,7 @@ pub async fn inspect(State(api): State<Api>, Path(id): Path<String>) -> Result<A
     let ledger = api.backend.manager()?;
     let store = ledger.read().await?;
     let found = store.find_node(&id).map_err(Refusal::from)?;
-    Ok(Answer(node::show(found, &ledger.peers())))
+    Ok(Answer(node::show(found, &View::new(ledger.peers(), &store))))
 }
 
 /// `POST /nodes/ID/update`

@@ -11,7 +11,7 @@ use tower::util::{MapRequest, MapRequestLayer};
 
 use super::error::ApiError;
 use super::forward::pass_on;
-use super::{Api, mesh, networks, nodes, services, swarm, system, tasks, watch};
+use super::{Api, events, mesh, networks, nodes, services, swarm, system, tasks, watch};
 
 /// The router behind the rewriting of versioned paths.
 pub type Service = MapRequest<Router, fn(Request) -> Request>;
@@ -39,6 +39,7 @@ fn router(api: Api) -> Router {
         .route("/swarm/leave", post(swarm::leave))
         .route("/swarm/update", post(swarm::update))
         .route("/swarm/unlock", post(swarm::unlock))
+        .route("/swarm/unlockkey", get(swarm::unlock_key))
         .route("/nodes", get(nodes::list))
         .route("/nodes/{id}", get(nodes::inspect))
         .route("/nodes/{id}", delete(nodes::remove))
@@ -48,6 +49,7 @@ fn router(api: Api) -> Router {
         .route("/services/{id}", get(services::inspect))
         .route("/services/{id}", delete(services::remove))
         .route("/services/{id}/update", post(services::update))
+        .route("/events", get(events::events))
         .route("/tasks", get(tasks::list))
         .route("/tasks/{id}", get(tasks::inspect))
         .route("/networks", get(networks::list))
@@ -66,21 +68,19 @@ fn router(api: Api) -> Router {
 }
 
 /// Parts of Docker's API that the mesh does not answer; the rest of what is unknown is no part of it.
-const NOT_ANSWERED: [(&str, &str); 14] = [
+const NOT_ANSWERED: [(&str, &str); 12] = [
     ("/containers", "the API of containers"),
     ("/exec", "exec"),
     ("/images", "the API of images"),
     ("/volumes", "the API of volumes"),
     ("/secrets", "secrets"),
     ("/configs", "configs"),
-    ("/events", "the stream of events (use GET /mesh/v1/watch)"),
     ("/plugins", "plugins"),
     ("/build", "building images"),
     ("/commit", "committing containers"),
     ("/auth", "registries"),
     ("/system", "disk usage"),
     ("/session", "sessions of builders"),
-    ("/swarm/unlockkey", "locking managers"),
 ];
 
 async fn unknown(request: Request) -> ApiError {

@@ -4,7 +4,7 @@ use axum::Json as Answer;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use mesh_api::engine::CreateResponse;
-use mesh_api::engine::filter::{FilterError, Filters};
+use mesh_api::engine::filter::Filters;
 use mesh_api::engine::service::{Service as WireService, ServiceSpec};
 use mesh_core::command::{Refusal, create_service, remove_service, update_service};
 use mesh_core::id::Entropy;
@@ -53,11 +53,7 @@ fn with_name(wanted: &ServiceSpec, store: &Store, entropy: &mut dyn Entropy) -> 
 pub async fn list(State(api): State<Api>, params: Params) -> Result<Answer<Vec<WireService>>, ApiError> {
     let ledger = api.backend.manager()?;
     let filters = params.filters(&FILTERS)?;
-    if let Some(mode) =
-        filters.get("mode").and_then(|modes| modes.iter().find(|mode| !MODES.contains(&mode.as_str())))
-    {
-        return Err(FilterError::Value { name: "mode".to_owned(), value: mode.clone() }.into());
-    }
+    filters.check_values("mode", &MODES)?;
     let with_status = params.switch("status");
     let store = ledger.read().await?;
     let show = |found: &std::sync::Arc<Service>| {

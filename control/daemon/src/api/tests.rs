@@ -3,5 +3,8 @@
 
 mod double;
 mod engine;
+mod events;
+mod lines;
 mod refusals;
 mod stream;
+mod swarm;

@@ -107,16 +107,31 @@ impl Watcher {
     async fn follow(&self, since: u64) -> Result<(), Gone> {
         // The feed is opened before the store is looked at, so nothing falls between.
         let mut feed = self.ledger.feed();
+        // What the managers are to each other at first is told with the store.
+        let mut peers = self.ledger.follow_peers().skip(1);
         let mut told = self.tell_store(since).await?;
-        while let Some(news) = feed.next().await {
-            match news {
-                Feed::Applied(entry) if entry.index > told => {
-                    self.tell_changes(entry.index, &entry.changes).await?;
-                    told = entry.index;
-                }
-                Feed::Applied(_) => {}
-                Feed::Lagged => told = self.tell_store(told).await?,
+        loop {
+            tokio::select! {
+                news = feed.next() => match news {
+                    Some(Feed::Applied(entry)) if entry.index > told => {
+                        self.tell_changes(entry.index, &entry.changes).await?;
+                        told = entry.index;
+                    }
+                    Some(Feed::Applied(_)) => {}
+                    Some(Feed::Lagged) => told = self.tell_store(told).await?,
+                    None => return Ok(()),
+                },
+                Some(_) = peers.next() => self.tell_managers(told).await?,
             }
+        }
+    }
+
+    /// Tells the managers again: who leads and who is reachable is in no log entry.
+    async fn tell_managers(&self, index: u64) -> Result<(), Gone> {
+        let store = self.ledger.store();
+        let managers = store.nodes().filter(|node| node.manager.is_some());
+        for found in managers.filter(|_| self.scope.has(ObjectKind::Node)) {
+            self.tell(&WatchEvent::Put { index, object: self.node(found, &store) }).await?;
         }
         Ok(())
     }
@@ -141,7 +156,8 @@ impl Watcher {
         let mut all: Vec<(String, u64, Shown<'a>)> = Vec::new();
         if self.scope.has(ObjectKind::Node) {
             all.extend(store.nodes().map(|found| {
-                (found.id.to_string(), found.meta.version, shown(move |watcher, _| watcher.node(found)))
+                let show = shown(move |watcher, store| watcher.node(found, store));
+                (found.id.to_string(), found.meta.version, show)
             }));
         }
         if self.scope.has(ObjectKind::Network) {
@@ -181,7 +197,7 @@ impl Watcher {
             Change::Cluster(_) => return None,
             Change::Node(delta) => {
                 let id = side(delta)?.id.to_string();
-                (ObjectKind::Node, id, delta.new.as_ref().map(|found| self.node(found)))
+                (ObjectKind::Node, id, delta.new.as_ref().map(|found| self.node(found, store)))
             }
             Change::Network(delta) => {
                 let id = side(delta)?.id.to_string();
@@ -204,8 +220,8 @@ impl Watcher {
         })
     }
 
-    fn node(&self, found: &mesh_core::object::Node) -> Object {
-        Object::Node(Box::new(node::show(found, &self.ledger.peers())))
+    fn node(&self, found: &mesh_core::object::Node, store: &Store) -> Object {
+        Object::Node(Box::new(node::show(found, &node::View::new(self.ledger.peers(), store))))
     }
 
     async fn tell(&self, event: &WatchEvent) -> Result<(), Gone> {

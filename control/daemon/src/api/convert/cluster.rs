@@ -4,43 +4,29 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use mesh_api::engine::swarm::{
-    CaConfig, Dispatcher, InitRequest, JoinTokens, Orchestration, Raft, Swarm, SwarmSpec, TlsInfo,
+    CaConfig, Dispatcher, EncryptionConfig, InitRequest, JoinTokens, Orchestration, Raft, Swarm, SwarmSpec,
 };
 use mesh_api::engine::{Version, says_nothing};
 use mesh_api::mesh::INGRESS_REPLY_LABEL;
 use mesh_core::object::Cluster;
 use mesh_core::spec::{ClusterSpec, IngressReply};
+use serde_json::Value;
 
 use super::super::error::ApiError;
+use super::tls::Roots;
 use super::{labels, nanos, network, span, time_text};
-
-/// What every node's certificate is valid for, shown and not settable: 90 days.
-const NODE_CERT_EXPIRY: Duration = Duration::from_hours(2160);
 
 /// Bounds of the heartbeat: below, agents do nothing else; above, a dead node is noticed too late.
 const HEARTBEAT: std::ops::RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_mins(5);
 
-/// Raft's numbers, shown and not settable.
-fn raft() -> Raft {
-    Raft {
-        snapshot_interval: 10_000,
-        keep_old_snapshots: Some(0),
-        log_entries_for_slow_followers: 500,
-        election_tick: 10,
-        heartbeat_tick: 1,
-    }
-}
+/// Ticks without a leader until an election, and between heartbeats of a leader: shown and not settable.
+const TICKS: (i64, i64) = (10, 1);
 
 /// Settings of a new cluster.
 pub fn init_spec(request: &InitRequest) -> Result<ClusterSpec, ApiError> {
     let mut spec = ClusterSpec::default();
     change(&mut spec, &request.spec)?;
-    if request.auto_lock_managers {
-        return Err(ApiError::unsupported("AutoLockManagers", "managers cannot be locked"));
-    }
-    if request.force_new_cluster {
-        return Err(ApiError::unsupported("ForceNewCluster", "leave it out"));
-    }
+    spec.autolock |= request.auto_lock_managers;
     if !request.default_addr_pool.is_empty() {
         spec.default_address_pool = pool(&request.default_addr_pool)?;
     }
@@ -99,6 +85,18 @@ pub fn change(spec: &mut ClusterSpec, wire: &SwarmSpec) -> Result<(), ApiError> 
     if wire.dispatcher.heartbeat_period != 0 {
         spec.heartbeat = heartbeat(wire.dispatcher.heartbeat_period)?;
     }
+    if wire.ca_config.node_cert_expiry != 0 {
+        spec.certificate_life = span("CAConfig.NodeCertExpiry", wire.ca_config.node_cert_expiry)?;
+    }
+    if wire.raft.snapshot_interval != 0 {
+        spec.snapshot_interval = wire.raft.snapshot_interval;
+    }
+    if wire.raft.log_entries_for_slow_followers != 0 {
+        spec.entries_kept = wire.raft.log_entries_for_slow_followers;
+    }
+    if let Some(autolock) = wire.encryption_config.auto_lock_managers {
+        spec.autolock = autolock;
+    }
     Ok(())
 }
 
@@ -124,37 +122,36 @@ fn heartbeat(nanos: i64) -> Result<Duration, ApiError> {
 }
 
 fn refuse_unsupported(wire: &SwarmSpec) -> Result<(), ApiError> {
-    let fixed = raft();
-    let told = &wire.raft;
-    let settable = "the mesh sets it itself; leave it out";
-    let differs = |told: u64, fixed: u64| told != 0 && told != fixed;
-    for (field, wrong) in [
-        ("Name", !matches!(wire.name.as_str(), "" | "default")),
-        ("Raft.SnapshotInterval", differs(told.snapshot_interval, fixed.snapshot_interval)),
-        ("Raft.KeepOldSnapshots", told.keep_old_snapshots.is_some_and(|keep| keep != 0)),
+    let (told, ca) = (&wire.raft, &wire.ca_config);
+    let differs = |told: i64, fixed: i64| told != 0 && told != fixed;
+    let asks = |value: &Option<Value>| value.as_ref().is_some_and(|value| !says_nothing(value));
+    for (field, wrong, reason) in [
+        ("Name", !matches!(wire.name.as_str(), "" | "default"), "the cluster's name is default"),
         (
-            "Raft.LogEntriesForSlowFollowers",
-            differs(told.log_entries_for_slow_followers, fixed.log_entries_for_slow_followers),
+            "Raft.KeepOldSnapshots",
+            told.keep_old_snapshots.is_some_and(|keep| keep != 0),
+            "a snapshot takes the place of the one before it, so 0 are kept",
         ),
+        ("Raft.ElectionTick", differs(told.election_tick, TICKS.0), "the mesh sets it itself; leave it out"),
         (
-            "CAConfig.NodeCertExpiry",
-            !matches!(wire.ca_config.node_cert_expiry, 0)
-                && wire.ca_config.node_cert_expiry != nanos(NODE_CERT_EXPIRY),
+            "Raft.HeartbeatTick",
+            differs(told.heartbeat_tick, TICKS.1),
+            "the mesh sets it itself; leave it out",
         ),
         (
             "CAConfig.ExternalCAs",
-            wire.ca_config.external_cas.as_ref().is_some_and(|value| !says_nothing(value)),
+            asks(&ca.external_cas),
+            "the managers sign the nodes' certificates themselves; leave it out",
         ),
-        ("CAConfig.SigningCACert", !wire.ca_config.signing_ca_cert.is_empty()),
-        ("CAConfig.ForceRotate", wire.ca_config.force_rotate != 0),
         (
-            "TaskDefaults.LogDriver",
-            wire.task_defaults.log_driver.as_ref().is_some_and(|value| !says_nothing(value)),
+            "CAConfig.SigningCACert",
+            !ca.signing_ca_cert.is_empty() || !ca.signing_ca_key.is_empty(),
+            "the managers make the root certificate themselves; leave it out, and a rotation makes a new one",
         ),
-        ("EncryptionConfig.AutoLockManagers", wire.encryption_config.auto_lock_managers),
+        ("TaskDefaults.LogDriver", asks(&wire.task_defaults.log_driver), "leave it out"),
     ] {
         if wrong {
-            return Err(ApiError::unsupported(field, settable));
+            return Err(ApiError::unsupported(field, reason));
         }
     }
     Ok(())
@@ -163,14 +160,15 @@ fn refuse_unsupported(wire: &SwarmSpec) -> Result<(), ApiError> {
 /// The cluster, as the API shows it.
 pub fn show(cluster: &Cluster, tokens: Option<JoinTokens>) -> Swarm {
     let spec = &cluster.spec;
+    let roots = Roots::of(cluster);
     Swarm {
         id: cluster.id.to_string(),
         version: Version { index: cluster.meta.version },
         created_at: time_text(cluster.meta.created_at),
         updated_at: time_text(cluster.meta.updated_at),
         spec: show_spec(spec),
-        tls_info: TlsInfo { trust_root: cluster.trust.clone(), ..TlsInfo::default() },
-        root_rotation_in_progress: false,
+        tls_info: roots.of_cluster(),
+        root_rotation_in_progress: roots.are_changing(),
         default_addr_pool: spec.default_address_pool.iter().map(ToString::to_string).collect(),
         subnet_size: u32::from(spec.subnet_prefix_len),
         data_path_port: u32::from(spec.data_path_port),
@@ -189,9 +187,16 @@ fn show_spec(spec: &ClusterSpec) -> SwarmSpec {
         orchestration: Orchestration {
             task_history_retention_limit: Some(i64::try_from(spec.task_history_limit).unwrap_or(i64::MAX)),
         },
-        raft: raft(),
+        raft: Raft {
+            snapshot_interval: spec.snapshot_interval,
+            keep_old_snapshots: Some(0),
+            log_entries_for_slow_followers: spec.entries_kept,
+            election_tick: TICKS.0,
+            heartbeat_tick: TICKS.1,
+        },
         dispatcher: Dispatcher { heartbeat_period: nanos(spec.heartbeat) },
-        ca_config: CaConfig { node_cert_expiry: nanos(NODE_CERT_EXPIRY), ..CaConfig::default() },
+        ca_config: CaConfig { node_cert_expiry: nanos(spec.certificate_life), ..CaConfig::default() },
+        encryption_config: EncryptionConfig { auto_lock_managers: Some(spec.autolock) },
         ..SwarmSpec::default()
     }
 }
@@ -217,9 +222,39 @@ mod tests {
     }
 
     #[test]
+    fn every_setting_is_taken() {
+        let text = r#"{"AutoLockManagers":true,"Spec":{"Orchestration":{"TaskHistoryRetentionLimit":2},"Raft":
+            {"SnapshotInterval":200,"KeepOldSnapshots":0,"LogEntriesForSlowFollowers":20},"Dispatcher":
+            {"HeartbeatPeriod":5000000000},"CAConfig":{"NodeCertExpiry":3600000000000}}}"#;
+        let wanted = ClusterSpec {
+            autolock: true,
+            task_history_limit: 2,
+            snapshot_interval: 200,
+            entries_kept: 20,
+            heartbeat: Duration::from_secs(5),
+            certificate_life: Duration::from_hours(1),
+            ..ClusterSpec::default()
+        };
+        assert_eq!(init(text).unwrap(), wanted);
+        let said_in_the_spec = r#"{"Spec":{"EncryptionConfig":{"AutoLockManagers":true}}}"#;
+        assert!(init(said_in_the_spec).unwrap().autolock);
+    }
+
+    #[test]
+    fn what_is_not_said_of_locking_changes_nothing() {
+        let mut spec = ClusterSpec { autolock: true, ..ClusterSpec::default() };
+        change(&mut spec, &SwarmSpec::default()).unwrap();
+        assert!(spec.autolock);
+    }
+
+    #[test]
     fn shown_settings_sent_back_are_no_change() {
         let mut spec = ClusterSpec {
             task_history_limit: 3,
+            autolock: true,
+            certificate_life: Duration::from_hours(3),
+            snapshot_interval: 77,
+            entries_kept: 7,
             ingress_reply: IngressReply::Direct,
             ..ClusterSpec::default()
         };
@@ -232,8 +267,16 @@ mod tests {
     #[test]
     fn refusals_name_the_field() {
         for (text, field) in [
-            (r#"{"AutoLockManagers":true}"#, "AutoLockManagers"),
-            (r#"{"ForceNewCluster":true}"#, "ForceNewCluster"),
+            (r#"{"Spec":{"Raft":{"KeepOldSnapshots":1}}}"#, "Raft.KeepOldSnapshots"),
+            (r#"{"Spec":{"Raft":{"ElectionTick":3}}}"#, "Raft.ElectionTick"),
+            (r#"{"Spec":{"CAConfig":{"NodeCertExpiry":-1}}}"#, "CAConfig.NodeCertExpiry"),
+            (r#"{"Spec":{"CAConfig":{"SigningCACert":"x"}}}"#, "CAConfig.SigningCACert"),
+            (r#"{"Spec":{"CAConfig":{"SigningCAKey":"x"}}}"#, "CAConfig.SigningCACert"),
+            (
+                r#"{"Spec":{"CAConfig":{"ExternalCAs":[{"Protocol":"cfssl","URL":"https://x"}]}}}"#,
+                "CAConfig.ExternalCAs",
+            ),
+            (r#"{"Spec":{"Name":"prod"}}"#, "Name"),
             (r#"{"DefaultAddrPool":["10.0.0.0/8","10.1.0.0/16"]}"#, "DefaultAddrPool[1]"),
             (r#"{"DefaultAddrPool":["10.0.0.0/40"]}"#, "DefaultAddrPool[0]"),
             (r#"{"SubnetSize":30}"#, "SubnetSize"),
@@ -244,7 +287,6 @@ mod tests {
                 r#"{"Spec":{"Orchestration":{"TaskHistoryRetentionLimit":-1}}}"#,
                 "Orchestration.TaskHistoryRetentionLimit",
             ),
-            (r#"{"Spec":{"CAConfig":{"ForceRotate":1}}}"#, "CAConfig.ForceRotate"),
         ] {
             let message = init(text).expect_err(text).to_string();
             let named = message.strip_prefix("invalid value for ").unwrap_or(&message);

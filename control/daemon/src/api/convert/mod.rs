@@ -4,11 +4,14 @@
 pub mod cluster;
 pub mod constraint;
 pub mod container;
+pub mod event;
+pub mod forced;
 pub mod network;
 pub mod node;
 pub mod policy;
 pub mod service;
 pub mod task;
+pub mod tls;
 
 use std::time::Duration;
 

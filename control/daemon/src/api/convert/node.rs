@@ -8,10 +8,12 @@ use mesh_api::engine::node::{
 use mesh_api::engine::service::Platform;
 use mesh_core::object::{Node, NodeState};
 use mesh_core::spec::{Availability, NodeSpec, Role};
+use mesh_core::store::Store;
 
 use super::super::backend::Peers;
 use super::super::error::ApiError;
 use super::container::show_amount;
+use super::tls::Roots;
 use super::{labels, time_text};
 
 /// What the operator wants of a node.
@@ -47,8 +49,22 @@ pub fn availability(text: &str) -> Result<Availability, ApiError> {
     })
 }
 
-/// The node, as the API shows it; `peers` are the managers as the asked one sees them.
-pub fn show(node: &Node, peers: &Peers) -> WireNode {
+/// What is shown of nodes beside what the store says of each.
+pub struct View {
+    peers: Peers,
+    roots: Roots,
+}
+
+impl View {
+    /// The managers as the asked one sees them, and the roots that `store` says.
+    pub fn new(peers: Peers, store: &Store) -> Self {
+        Self { peers, roots: store.cluster().map(|cluster| Roots::of(cluster)).unwrap_or_default() }
+    }
+}
+
+/// The node, as the API shows it.
+pub fn show(node: &Node, view: &View) -> WireNode {
+    let peers = &view.peers;
     let manager = node.manager.as_ref().map(|manager| ManagerStatus {
         leader: peers.is_leader(manager.raft_id),
         reachability: peers.reachability(manager.raft_id).as_str().to_owned(),
@@ -60,7 +76,7 @@ pub fn show(node: &Node, peers: &Peers) -> WireNode {
         created_at: time_text(node.meta.created_at),
         updated_at: time_text(node.meta.updated_at),
         spec: show_spec(&node.spec),
-        description: show_description(node),
+        description: show_description(node, &view.roots),
         status: NodeStatus {
             state: state_word(node.status.state).to_owned(),
             message: node.status.message.clone(),
@@ -79,7 +95,7 @@ fn show_spec(spec: &NodeSpec) -> WireSpec {
     }
 }
 
-fn show_description(node: &Node) -> NodeDescription {
+fn show_description(node: &Node, roots: &Roots) -> NodeDescription {
     let told = &node.description;
     NodeDescription {
         hostname: told.hostname.clone(),
@@ -90,7 +106,7 @@ fn show_description(node: &Node) -> NodeDescription {
             labels: told.engine_labels.clone(),
             plugins: vec![Plugin { kind: "Network".to_owned(), name: "overlay".to_owned() }],
         },
-        tls_info: None,
+        tls_info: Some(roots.of_node(node.issuer)),
     }
 }
 
@@ -103,7 +119,8 @@ pub fn availability_word(availability: Availability) -> &'static str {
     }
 }
 
-fn state_word(state: NodeState) -> &'static str {
+/// The state as Docker spells it.
+pub fn state_word(state: NodeState) -> &'static str {
     match state {
         NodeState::Unknown => "unknown",
         NodeState::Ready => "ready",

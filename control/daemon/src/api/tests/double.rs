@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use axum::body::Body;
@@ -18,7 +18,7 @@ use mesh_core::secret::Secret;
 use mesh_core::spec::{ClusterSpec, NodeSpec, Role};
 use mesh_core::store::{Store, Transaction};
 use mesh_core::time::Timestamp;
-use mesh_identity::{LockError, UnlockKey};
+use mesh_identity::{Authority, LockError, UnlockKey};
 use mesh_raft::{Committed, Forced, Position};
 use serde_json::Value;
 use tokio::sync::{broadcast, watch};
@@ -242,6 +242,8 @@ fn description() -> NodeDescription {
 }
 
 fn first_entry() -> Transaction {
+    let authority = Authority::create(ClusterId::from_bits(9), SystemTime::now()).unwrap();
+    let root = authority.root();
     let node = JoinNode {
         id: NodeId::from_bits(1),
         spec: NodeSpec { role: Role::Manager, ..NodeSpec::default() },
@@ -249,14 +251,14 @@ fn first_entry() -> Transaction {
         addr: [192, 0, 2, 11].into(),
         data_path_addr: [192, 0, 2, 11].into(),
         manager: Some(ManagerStatus { raft_id: 1, addr: ([192, 0, 2, 11], 2377).into() }),
-        issuer: [1; 32],
+        issuer: root.digest().0,
     };
     let request = InitCluster {
         id: ClusterId::from_bits(9),
         spec: ClusterSpec::default(),
-        trust: "-----BEGIN CERTIFICATE-----".to_owned(),
-        signer: [1; 32],
-        signing_key: Secret::default(),
+        trust: root.pem().to_owned(),
+        signer: root.digest().0,
+        signing_key: Secret::new(authority.key_pem()),
         worker_token: Secret::new("w".repeat(25)),
         manager_token: Secret::new("m".repeat(25)),
         unlock_key: Secret::default(),

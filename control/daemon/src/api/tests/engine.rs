@@ -133,7 +133,7 @@ async fn lists_are_filtered_as_docker_filters() {
     assert_eq!(status, 400);
 }
 
-fn escape(text: &str) -> String {
+pub fn escape(text: &str) -> String {
     text.bytes().flat_map(|byte| ['%'.to_string(), format!("{byte:02X}")]).collect()
 }
 
@@ -253,8 +253,6 @@ async fn what_is_not_answered_says_so_in_one_line() {
         ("GET", "/v1.50/images/json", 501),
         ("POST", "/secrets/create", 501),
         ("GET", "/services/web/logs?stdout=1", 501),
-        ("GET", "/events", 501),
-        ("GET", "/swarm/unlockkey", 501),
         ("GET", "/distribution/mesh/whoami:1/json", 404),
         ("GET", "/nothing", 404),
         ("PUT", "/services", 404),

@@ -1,47 +1,16 @@
 //! Answers without an end: the watch and the flows.
 
-use std::time::Duration;
-
-use axum::body::BodyDataStream;
-use futures_util::StreamExt;
-use mesh_api::decode::decode;
 use mesh_api::mesh::{Object, ObjectKind, WatchEvent};
 
 use super::double::Client;
-
-/// Lines of an answer, one at a time.
-struct Lines {
-    body: BodyDataStream,
-    rest: Vec<u8>,
-}
+use super::lines::Lines;
 
 impl Lines {
-    async fn open(client: &Client, path: &str) -> Self {
-        let answer = client.send("GET", path, "").await;
-        assert!(answer.status().is_success(), "{path}: {}", answer.status());
-        Self { body: answer.into_body().into_data_stream(), rest: Vec::new() }
-    }
-
-    async fn next_line(&mut self) -> Option<Vec<u8>> {
-        loop {
-            if let Some(end) = self.rest.iter().position(|byte| *byte == b'\n') {
-                let line = self.rest.drain(..=end).collect();
-                return Some(line);
-            }
-            let piece = tokio::time::timeout(Duration::from_secs(10), self.body.next());
-            self.rest.extend(piece.await.expect("a line within 10 s")?.unwrap());
-        }
-    }
-
-    async fn next(&mut self) -> Option<WatchEvent> {
-        self.next_line().await.map(|line| decode(&line).unwrap())
-    }
-
     /// Events up to and with the one that ends the beginning.
     async fn beginning(&mut self) -> (Vec<WatchEvent>, u64, Vec<String>) {
         let mut events = Vec::new();
         loop {
-            match self.next().await.expect("a beginning") {
+            match self.next::<WatchEvent>().await.expect("a beginning") {
                 WatchEvent::Synced { index, present } => return (events, index, present),
                 event => events.push(event),
             }
