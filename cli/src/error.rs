@@ -119,7 +119,7 @@ impl CliError {
 
 /// What to do about the refusals that people meet most, by words of the daemon's message. The rest say it
 /// themselves.
-const HINTS: [(&str, &str); 9] = [
+const HINTS: [(&str, &str); 14] = [
     ("name conflicts with an existing object", "choose another name, or remove that one first"),
     ("update out of sequence", "it was changed in the meantime: try again"),
     ("is already in use by service", "publish another port, or remove that one first"),
@@ -127,6 +127,17 @@ const HINTS: [(&str, &str); 9] = [
     ("is not down and can't be removed", "stop its meshd first, or use --force"),
     ("could not find an available IP", "remove what is not needed, or use a network with a larger --subnet"),
     ("This node is already part of a swarm", "`meshctl swarm leave` leaves it"),
+    (
+        "It must be demoted to worker before removal",
+        "`meshctl node demote` does it, --force removes one that is lost",
+    ),
+    ("attempting to demote the last manager", "promote another node first: `meshctl node promote`"),
+    (
+        "would result in a loss of quorum",
+        "bring managers back that are unreachable, or promote another node first",
+    ),
+    ("needs to be unlocked before it can be used", "with meshctl: `meshctl swarm unlock`"),
+    ("invalid key provided", "`meshctl swarm unlock-key` shows the key on another manager"),
     (" not found", "`ls` shows what there is"),
     ("is ambiguous", "give more of the id"),
 ];

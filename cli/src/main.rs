@@ -1,13 +1,14 @@
 //! `meshctl`, the command line of the mesh.
 //!
 //! From the outside in: [`cli`] is the command line as it was typed, [`commands`] has one file a verb,
-//! [`client`] asks the daemon, [`output`] writes everything that is seen, [`input`] asks, [`parse`] reads
+//! [`client`] asks the daemon, [`follow`] hears of changes, [`output`] writes everything that is seen, [`input`] asks, [`parse`] reads
 //! values of flags.
 
 mod cli;
 mod client;
 mod commands;
 mod error;
+mod follow;
 mod http;
 mod input;
 mod output;

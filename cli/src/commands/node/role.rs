@@ -5,19 +5,17 @@ use std::time::Duration;
 use clap::Args;
 use mesh_api::engine::node::Node;
 use mesh_api::mesh::{Object, WatchEvent};
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
 use super::{change, resolve};
 use crate::client::Client;
 use crate::error::CliError;
+use crate::follow::follow;
 use crate::output::Shell;
 
 /// How long a node may take until it is a manager, or none any more: it renews its certificate, hears the whole
 /// log and is voted in.
 const PATIENCE: Duration = Duration::from_secs(60);
-
-/// How long is waited before a broken watch is opened again: a change of the leader takes so long.
-const PAUSE: Duration = Duration::from_millis(200);
 
 /// `meshctl node promote` and `demote`
 #[derive(Debug, Args)]
@@ -100,7 +98,7 @@ pub async fn wait(
     let own = client.info().await?.swarm.node_id == node.id;
     shell.note(&format!("waiting until {name} is {}", if manager { "a manager" } else { "no manager" }));
     tokio::select! {
-        became = follow(&node.id, manager, own, client) => return became.map_err(|error| error.named("node", name)),
+        became = becomes(&node.id, manager, own, client) => return became,
         () = sleep(PATIENCE) => {}
         interrupted = tokio::signal::ctrl_c() => {
             interrupted?;
@@ -116,50 +114,24 @@ pub async fn wait(
     })
 }
 
-/// Follows the node, over changes of the leader.
-async fn follow(id: &str, manager: bool, own: bool, client: &Client) -> Result<(), CliError> {
-    let mut unreachable_since = None;
-    loop {
-        match watch(id, manager, client).await {
-            Ok(true) => return Ok(()),
-            // The watch ended, as when the leader does.
-            Ok(false) => unreachable_since = None,
-            // The asked node is a worker now, so it does not answer for the cluster.
-            Err(CliError::Daemon { message, .. }) if own && !manager && is_a_worker(&message) => {
-                return Ok(());
-            }
-            Err(CliError::Daemon { status: 503, .. } | CliError::Broken { .. }) => unreachable_since = None,
-            Err(error @ CliError::Unreachable { .. }) => {
-                // The asked meshd may be on its way back.
-                if unreachable_since.get_or_insert_with(Instant::now).elapsed() > PAUSE * 10 {
-                    return Err(error);
-                }
-            }
-            Err(error) => return Err(error),
-        }
-        sleep(PAUSE).await;
+/// Follows the node until it has the role.
+async fn becomes(id: &str, manager: bool, own: bool, client: &Client) -> Result<(), CliError> {
+    let learn = |event: WatchEvent| match says(&event, id) {
+        Some(Said::Manager(is)) if is == manager => Ok(Some(())),
+        Some(Said::Gone) if manager => Err(CliError::NoSuch { kind: "node", name: id.to_owned() }),
+        // A node that is gone is no manager.
+        Some(Said::Gone) => Ok(Some(())),
+        Some(Said::Manager(_)) | None => Ok(None),
+    };
+    match follow(client, "/mesh/v1/watch?kinds=node", learn).await {
+        // The asked node is a worker now, so it does not answer for the cluster any more.
+        Err(CliError::Daemon { message, .. }) if own && !manager && is_a_worker(&message) => Ok(()),
+        outcome => outcome,
     }
 }
 
 fn is_a_worker(message: &str) -> bool {
     message.contains("Worker nodes can't be used")
-}
-
-/// Follows the node until it has the role (true), or the watch ends.
-async fn watch(id: &str, manager: bool, client: &Client) -> Result<bool, CliError> {
-    let mut lines = client.http().lines("/mesh/v1/watch?kinds=node").await?;
-    while let Some(event) = lines.next::<WatchEvent>().await? {
-        match says(&event, id) {
-            Some(Said::Manager(is)) if is == manager => return Ok(true),
-            Some(Said::Gone) if manager => {
-                return Err(CliError::NoSuch { kind: "node", name: id.to_owned() });
-            }
-            // A node that is gone is no manager.
-            Some(Said::Gone) => return Ok(true),
-            Some(Said::Manager(_)) | None => {}
-        }
-    }
-    Ok(false)
 }
 
 /// What an event says of a node.

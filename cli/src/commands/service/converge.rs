@@ -10,6 +10,7 @@ use mesh_api::mesh::{Object, ObjectKind, WatchEvent};
 use super::settle::settle;
 use crate::client::{Client, escape};
 use crate::error::CliError;
+use crate::follow::follow;
 use crate::output::Shell;
 use crate::output::progress::{Progress, TaskLine};
 
@@ -23,7 +24,7 @@ pub async fn wait(
 ) -> Result<(), CliError> {
     let service = if name.is_empty() { id } else { name };
     let interrupted = tokio::select! {
-        done = follow(id, quiet, client, shell) => return done,
+        done = converged(id, quiet, client, shell) => return done,
         interrupted = tokio::signal::ctrl_c() => interrupted,
     };
     interrupted?;
@@ -32,27 +33,25 @@ pub async fn wait(
     Ok(())
 }
 
-async fn follow(id: &str, quiet: bool, client: &Client, shell: &mut Shell) -> Result<(), CliError> {
+async fn converged(id: &str, quiet: bool, client: &Client, shell: &mut Shell) -> Result<(), CliError> {
     let mut progress = Progress::new(quiet, shell.interactive);
     let mut seen = Seen::default();
     let path = format!("/mesh/v1/watch?kinds=service,task&service={}", escape(id));
-    let mut lines = client.http().lines(&path).await?;
-    while let Some(event) = lines.next::<WatchEvent>().await? {
+    follow(client, &path, |event| {
         seen.learn(event);
         if seen.removed {
             return Err(CliError::NoSuch { kind: "service", name: id.to_owned() });
         }
-        let Some((total, tasks)) = seen.state() else { continue };
+        let Some((total, tasks)) = seen.state() else { return Ok(None) };
         let running = tasks.iter().filter(|task| task.is_running()).count();
         let done = total.is_some_and(|total| running as u64 == total) && running == tasks.len();
         progress.show(total, &tasks, shell);
-        if done {
-            let settled = settle(client, shell).await;
-            progress.done(shell);
-            return settled;
-        }
-    }
-    Err(CliError::Broken { host: client.http().host().to_owned(), reason: "the watch ended".to_owned() })
+        Ok(done.then_some(()))
+    })
+    .await?;
+    let settled = settle(client, shell).await;
+    progress.done(shell);
+    settled
 }
 
 /// The service and its tasks, as told so far.

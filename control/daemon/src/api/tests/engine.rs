@@ -183,8 +183,14 @@ async fn nodes_are_updated_by_their_version() {
     let (status, message) =
         client.refusal("POST", &path, r#"{"Role":"manager","Availability":"active"}"#).await;
     assert_eq!((status, message.as_str()), (500, "update out of sequence"));
-    let (status, message) = client.refusal("DELETE", &format!("/nodes/{id}?force=1"), "").await;
+    let (status, message) = client.refusal("DELETE", &format!("/nodes/{id}"), "").await;
     assert_eq!((status, message.contains("cluster manager")), (400, true), "{message}");
+    let (status, message) = client.refusal("DELETE", &format!("/nodes/{id}?force=1"), "").await;
+    assert_eq!((status, message.contains("loss of quorum")), (400, true), "{message}");
+    let path = format!("/nodes/{id}/update?version={}", drained["Version"]["Index"]);
+    let (status, message) =
+        client.refusal("POST", &path, r#"{"Role":"worker","Availability":"active"}"#).await;
+    assert_eq!((status, message.as_str()), (400, "attempting to demote the last manager of the swarm"));
 }
 
 #[tokio::test]
