@@ -78,6 +78,13 @@ pub fn run(cli: Cli, shell: &mut Shell) -> Result<u8, CliError> {
     runtime.block_on(ask(cli.command, &host, shell)).map(|()| 0)
 }
 
+/// Asks the daemon that the command line names.
+#[cfg(test)]
+pub async fn ask_socket(cli: Cli, shell: &mut Shell) -> Result<(), CliError> {
+    let host = cli.socket()?;
+    ask(cli.command, &host, shell).await
+}
+
 async fn ask(command: Command, host: &str, shell: &mut Shell) -> Result<(), CliError> {
     if let Command::Version(args) = command {
         return version::run(&args, host, shell).await;

@@ -1,5 +1,9 @@
 //! What the tests of several modules use.
 
+mod fake;
+mod node;
+mod swarm;
+
 use std::io::Write;
 use std::sync::{Arc, Mutex};
 
@@ -9,6 +13,12 @@ use crate::output::Shell;
 /// A stream that can be read afterwards.
 #[derive(Clone, Default)]
 struct Kept(Arc<Mutex<Vec<u8>>>);
+
+impl Kept {
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
 
 impl Write for Kept {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
@@ -27,6 +37,5 @@ pub fn captured(action: impl FnOnce(&mut Shell) -> Result<(), CliError>) -> Stri
     if let Err(error) = action(&mut shell) {
         shell.note(&error.to_string());
     }
-    let bytes = kept.0.lock().unwrap().clone();
-    String::from_utf8(bytes).unwrap()
+    kept.text()
 }

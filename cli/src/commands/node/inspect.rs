@@ -80,5 +80,14 @@ fn pretty(node: &Node) -> String {
         format!(" Memory:\t\t{}", human_size(resources.memory_bytes.unsigned_abs())),
         format!("Engine Version:\t\t{}", node.description.engine.engine_version),
     ]);
+    if let Some(tls) = &node.description.tls_info {
+        lines.extend([
+            "TLS Info:".to_owned(),
+            " TrustRoot:".to_owned(),
+            tls.trust_root.trim_end().to_owned(),
+            format!(" Issuer Subject:\t{}", tls.cert_issuer_subject),
+            format!(" Issuer Public Key:\t{}", tls.cert_issuer_public_key),
+        ]);
+    }
     lines.join("\n") + "\n"
 }

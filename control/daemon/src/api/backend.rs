@@ -83,6 +83,9 @@ pub trait Ledger: Send + Sync + 'static {
     /// What is applied from now on.
     fn feed(&self) -> BoxStream<'static, Feed>;
 
+    /// What keeps this manager from taking writes, in words; nothing when all is well.
+    fn alarm(&self) -> Option<String>;
+
     /// The managers, as this one sees them now.
     fn peers(&self) -> Peers;
 

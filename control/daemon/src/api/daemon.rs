@@ -131,6 +131,10 @@ impl Ledger for Raft {
         news.boxed()
     }
 
+    fn alarm(&self) -> Option<String> {
+        self.role().borrow().alarm.as_ref().map(ToString::to_string)
+    }
+
     fn peers(&self) -> Peers {
         let state = self.role().borrow().clone();
         let heard = self.heard().borrow().clone();

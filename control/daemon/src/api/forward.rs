@@ -18,8 +18,9 @@ use super::Api;
 use super::error::ApiError;
 use crate::rpc::forward::{API_PREFIX, ForwardError, Lane, Passed, ToLeader};
 
-/// Paths under which the cluster answers,
-const CLUSTERS: [&str; 7] = ["/services", "/tasks", "/nodes", "/networks", "/swarm", "/events", "/mesh/v1"];
+/// Paths under which the cluster answers. Events are not among them: every manager tells them from its own store,
+/// so that they go on when the leader changes;
+const CLUSTERS: [&str; 6] = ["/services", "/tasks", "/nodes", "/networks", "/swarm", "/mesh/v1"];
 
 /// but for these, which are about a node and its dataplane.
 const OWN: [&str; 7] = [
@@ -142,7 +143,6 @@ mod tests {
             "/swarm",
             "/swarm/update",
             "/swarm/unlockkey",
-            "/events",
             "/mesh/v1/digest",
             "/mesh/v1/settled",
             "/mesh/v1/watch",
@@ -153,6 +153,7 @@ mod tests {
             "/_ping",
             "/version",
             "/info",
+            "/events",
             "/swarm/init",
             "/swarm/join",
             "/swarm/leave",

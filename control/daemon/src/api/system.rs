@@ -93,11 +93,26 @@ pub async fn distribution(Path(name): Path<String>) -> ApiError {
 /// `GET /info`
 pub async fn info(State(api): State<Api>) -> Json<SystemInfo> {
     let node = api.backend.info();
-    let store = match api.backend.manager() {
-        Ok(ledger) => Some(ledger.store()),
-        Err(_) => None,
-    };
-    Json(describe(&node, store.as_ref()))
+    let ledger = api.backend.manager().ok();
+    let store = ledger.as_ref().map(|ledger| ledger.store());
+    let alarm = ledger.and_then(|ledger| ledger.alarm());
+    let warnings = warnings(alarm, store.as_ref());
+    Json(SystemInfo { warnings, ..describe(&node, store.as_ref()) })
+}
+
+/// What the operator should know.
+fn warnings(alarm: Option<String>, store: Option<&Store>) -> Vec<String> {
+    let alarm = alarm.map(|alarm| format!("this manager takes no writes: {alarm}"));
+    let two = store.is_some_and(|store| managers(store) == 2).then(|| {
+        "Running Swarm in a two-manager configuration. This configuration provides no fault tolerance, and poses a \
+         high risk to lose control over the cluster."
+            .to_owned()
+    });
+    alarm.into_iter().chain(two).collect()
+}
+
+fn managers(store: &Store) -> u64 {
+    store.nodes().filter(|node| node.manager.is_some()).count() as u64
 }
 
 fn describe(node: &NodeInfo, store: Option<&Store>) -> SystemInfo {
@@ -142,7 +157,6 @@ fn describe_swarm(node: &NodeInfo, store: Option<&Store>) -> SwarmInfo {
         LocalState::Locked => ("locked", String::new()),
         LocalState::Error { error } => ("error", error.clone()),
     };
-    let managers = |store: &Store| store.nodes().filter(|node| node.manager.is_some()).count() as u64;
     let remote = remote_managers(node, store);
     SwarmInfo {
         node_id: node.node.map(|id| id.to_string()).unwrap_or_default(),

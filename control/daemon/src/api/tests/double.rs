@@ -61,6 +61,8 @@ pub struct MemoryLedger {
     news: broadcast::Sender<Arc<Committed>>,
     /// Proposals that are answered with a conflict before one is taken.
     pub conflicts: Mutex<usize>,
+    /// What keeps it from writing.
+    pub alarm: Mutex<Option<String>>,
     /// The managers as the double sees them; it leads at first.
     pub peers: watch::Sender<Peers>,
 }
@@ -110,6 +112,10 @@ impl Ledger for MemoryLedger {
         BroadcastStream::new(self.news.subscribe())
             .map(|news| news.map_or(Feed::Lagged, Feed::Applied))
             .boxed()
+    }
+
+    fn alarm(&self) -> Option<String> {
+        self.alarm.lock().unwrap().clone()
     }
 
     fn peers(&self) -> Peers {
@@ -285,7 +291,13 @@ impl Client {
     pub fn new(standing: Standing) -> Self {
         let news = broadcast::channel(16).0;
         let peers = watch::Sender::new(Peers { leader: Some(1), leads: true, heard: BTreeSet::new() });
-        let ledger = MemoryLedger { store: Mutex::default(), news, conflicts: Mutex::new(0), peers };
+        let ledger = MemoryLedger {
+            store: Mutex::default(),
+            news,
+            conflicts: Mutex::new(0),
+            alarm: Mutex::default(),
+            peers,
+        };
         if standing == Standing::Manager {
             ledger.apply(&first_entry()).unwrap();
         }

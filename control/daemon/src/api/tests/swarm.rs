@@ -181,3 +181,12 @@ async fn nodes_are_filtered_as_docker_filters() {
         assert_eq!(client.refusal("GET", &path, "").await, (400, words.to_owned()));
     }
 }
+
+#[tokio::test]
+async fn info_warns_of_what_endangers_the_cluster() {
+    let client = Client::manager();
+    assert_eq!(client.get("/info").await["Warnings"], json!([]));
+    *client.ledger.alarm.lock().unwrap() = Some("no space left for /x: free some".to_owned());
+    let warned = client.get("/info").await["Warnings"].clone();
+    assert_eq!(warned, json!(["this manager takes no writes: no space left for /x: free some"]));
+}
