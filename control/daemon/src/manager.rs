@@ -19,6 +19,8 @@ use crate::api::forward::RemoteApi;
 use crate::error::DaemonError;
 use crate::leader;
 use crate::roles::{self, Entering};
+use crate::rpc::authorize::Gate;
+use crate::rpc::authorize::layer::authorize;
 use crate::rpc::dispatcher::DispatcherService;
 use crate::rpc::forward::{ToLeader, pass_on};
 use crate::rpc::join::JoinService;
@@ -78,14 +80,14 @@ impl Manager {
         let (inbox, leader) = watch::channel(None);
         let (nodes, nodes_seen) = watch::channel(Settled::default());
         let settling = Settling { leader: leader.clone(), nodes: nodes_seen };
-        let dispatcher = DispatcherServer::new(DispatcherService { cluster, leader })
+        let dispatcher = DispatcherServer::new(DispatcherService { leader })
             .max_decoding_message_size(MESSAGE_MAX)
             .max_encoding_message_size(MESSAGE_MAX);
         let join =
             JoinServer::new(JoinService { raft: raft.clone() }).max_decoding_message_size(JOIN_MESSAGE_MAX);
         let entering = Entering::default();
         let managers =
-            ManagersServer::new(ManagersService::new(raft.clone(), cluster, tls.clone(), entering.clone()));
+            ManagersServer::new(ManagersService::new(raft.clone(), tls.clone(), entering.clone()));
         let messages = RaftService::new(own.raft_id, cluster, raft.clone(), transport.clone()).into_server();
         let carrying = transport.start(raft.clone(), own, Arc::new(tls.client_config()?));
         let incoming = ReceiverStream::new(listener::incoming(listener, tls.server_config()?));
@@ -97,13 +99,17 @@ impl Manager {
             .into_axum_router()
             .layer(from_fn_with_state(to_leader.clone(), pass_on))
             .merge(api.routes(to_leader.clone()));
+        let routes = Routes::from(routes)
+            .add_service(messages)
+            .into_axum_router()
+            .layer(from_fn_with_state(Gate::new(cluster, raft.clone()), authorize));
         let mut server_stop = stopping.clone();
         let endpoint = tokio::spawn(async move {
             let stopped = async move { raised(&mut server_stop).await };
             let router = Server::builder()
                 .initial_stream_window_size(STREAM_WINDOW)
                 .initial_connection_window_size(CONNECTION_WINDOW)
-                .add_routes(Routes::from(routes).add_service(messages));
+                .add_routes(routes.into());
             if let Err(error) = router.serve_with_incoming_shutdown(incoming, stopped).await {
                 tracing::error!(%error, "the endpoint for other nodes has ended");
             }

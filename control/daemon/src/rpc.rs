@@ -1,6 +1,7 @@
 //! How nodes talk: one TLS endpoint on each manager, gRPC over it. The messages are `proto/mesh.proto`;
 //! values of the core travel in versioned envelopes.
 
+pub mod authorize;
 pub mod certificates;
 pub mod client;
 pub mod dispatcher;
@@ -15,6 +16,9 @@ pub mod raft;
 #[allow(missing_docs, clippy::all, clippy::pedantic)]
 pub mod proto {
     tonic::include_proto!("mesh.v1");
+
+    /// The protocol, as a serialized `google.protobuf.FileDescriptorSet`.
+    pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/mesh.v1.descriptors"));
 }
 
 /// The largest message that is read, in bytes; an assignment of 10,000 endpoints is about 2 MB.

@@ -5,6 +5,8 @@
 // Clippy knows test functions only; this whole crate is a test.
 #![allow(clippy::unwrap_used)]
 
+// Each of these crates uses a part of it.
+#[allow(dead_code)]
 mod common;
 
 use std::time::{Duration, SystemTime};

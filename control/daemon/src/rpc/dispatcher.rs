@@ -4,15 +4,15 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use mesh_core::assignment::Held;
-use mesh_core::id::{ClusterId, NodeId, SessionId};
+use mesh_core::id::{NodeId, SessionId};
 use mesh_core::object::NodeDescription;
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
+use super::authorize::caller;
 use super::envelope;
-use super::listener::member;
 use super::proto::dispatcher_server::Dispatcher;
 use super::proto::{
     self, AgentMessage, Applied, Heartbeat, Hello, ManagerMessage, Statuses, agent_message, manager_message,
@@ -29,8 +29,6 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// Serves agents' sessions while this manager leads.
 #[derive(Debug)]
 pub struct DispatcherService {
-    /// The cluster whose nodes are served.
-    pub cluster: ClusterId,
     /// The leader's inbox; `None` while this manager does not lead.
     pub leader: watch::Receiver<Option<mpsc::Sender<Input>>>,
 }
@@ -46,7 +44,7 @@ impl Dispatcher for DispatcherService {
         &self,
         request: Request<Streaming<AgentMessage>>,
     ) -> Result<Response<Self::SessionStream>, Status> {
-        let peer = member(&request, self.cluster)?;
+        let peer = caller(&request)?;
         let leader = self.leader().await?;
         let mut inbound = request.into_inner();
         let first = inbound.message().await?.and_then(|message| message.kind);

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mesh_core::command::{Refusal, depart_node, enter_raft};
-use mesh_core::id::{ClusterId, NodeId};
+use mesh_core::id::NodeId;
 use mesh_core::object::ManagerStatus;
 use mesh_core::spec::Role;
 use mesh_core::store::{Store, Transaction};
@@ -18,8 +18,8 @@ use tokio::sync::Mutex;
 use tokio::time::timeout;
 use tonic::{Request, Response, Status};
 
+use super::authorize::{Caller, caller};
 use super::client::dial;
-use super::listener::member;
 use super::proto::managers_server::Managers;
 use super::proto::{
     DepartRequest, DepartResponse, EnterRequest, EnterResponse, Member, MembersRequest, MembersResponse,
@@ -36,7 +36,6 @@ const TRIES: usize = 10;
 /// Serves managers that come and go.
 pub struct ManagersService {
     raft: Raft,
-    cluster: ClusterId,
     tls: LiveTls,
     entering: Entering,
     /// Held by the one that enters or departs.
@@ -46,16 +45,13 @@ pub struct ManagersService {
 impl ManagersService {
     /// Serves with this raft; `tls` is what this manager shows to those that it dials back, `entering` hears of
     /// those that it lets in.
-    pub fn new(raft: Raft, cluster: ClusterId, tls: LiveTls, entering: Entering) -> Self {
-        Self { raft, cluster, tls, entering, turn: Mutex::new(()) }
+    pub fn new(raft: Raft, tls: LiveTls, entering: Entering) -> Self {
+        Self { raft, tls, entering, turn: Mutex::new(()) }
     }
 
     /// The manager that asks; only the leader answers it.
-    fn caller<T>(&self, request: &Request<T>) -> Result<PeerIdentity, Status> {
-        let peer = member(request, self.cluster)?;
-        if peer.role != Role::Manager {
-            return Err(Status::permission_denied("this call needs the certificate of a manager"));
-        }
+    fn caller<T>(&self, request: &Request<T>) -> Result<Caller, Status> {
+        let peer = caller(request)?;
         if self.raft.role().borrow().is_leader() {
             Ok(peer)
         } else {

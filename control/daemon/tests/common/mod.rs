@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use mesh_core::command::{InitCluster, JoinNode, create_service, init_cluster, remove_service};
+use mesh_core::command::{InitCluster, JoinNode, create_service, init_cluster, remove_node, remove_service};
 use mesh_core::id::{ClusterId, NodeId, ServiceId};
 use mesh_core::object::{ManagerStatus, NodeDescription, Task, TaskState};
 use mesh_core::secret::Secret;
@@ -31,6 +31,7 @@ use meshd::clock::now;
 use meshd::entropy::SystemEntropy;
 use meshd::joining::{Admission, Application};
 use meshd::manager::{Manager, Parts};
+use meshd::rpc::certificates;
 use meshd::settling::Settlement;
 use meshd::transport::{Own, PeerTransport};
 use tempfile::TempDir;
@@ -114,21 +115,31 @@ impl Cluster {
         JoinToken { root: self.trust.named(), secret: secret.expose().parse().unwrap() }
     }
 
+    pub fn node(&self) -> NodeId {
+        self.identity.peer().node
+    }
+
+    pub fn id(&self) -> ClusterId {
+        self.identity.peer().cluster
+    }
+
+    pub fn trust(&self) -> &TrustBundle {
+        &self.trust
+    }
+
+    /// What signs its certificates.
+    pub fn authority(&self) -> Authority {
+        certificates::authority(self.raft().store().cluster().unwrap()).unwrap()
+    }
+
+    pub async fn remove_node(&self, id: NodeId) {
+        let transaction = remove_node(&self.raft().store(), id, true, now()).unwrap();
+        self.raft().propose(transaction).await.unwrap();
+    }
+
     pub fn application(&self, token: JoinToken) -> Application {
         let number = u8::try_from(self.raft().store().nodes().count()).unwrap();
-        let addr = [192, 0, 2, 11 + number];
-        Application {
-            remotes: vec![self.addr.to_string()],
-            token,
-            addresses: Addresses {
-                listen: ([0, 0, 0, 0], 2377).into(),
-                advertise: addr.into(),
-                advertise_port: 2377,
-                data_path: addr.into(),
-            },
-            unheard: Some("nothing listens here".into()),
-            availability: Availability::Active,
-        }
+        application(token, self.addr.to_string(), 11 + number)
     }
 
     pub async fn create_service(&self, name: &str, replicas: u32) -> ServiceId {
@@ -181,6 +192,23 @@ impl Cluster {
             (running.len() == count).then_some(running)
         })
         .await
+    }
+}
+
+/// Asks a manager to let a node with the last number of an address in.
+pub fn application(token: JoinToken, remote: String, number: u8) -> Application {
+    let addr = [192, 0, 2, number];
+    Application {
+        remotes: vec![remote],
+        token,
+        addresses: Addresses {
+            listen: ([0, 0, 0, 0], 2377).into(),
+            advertise: addr.into(),
+            advertise_port: 2377,
+            data_path: addr.into(),
+        },
+        unheard: Some("nothing listens here".into()),
+        availability: Availability::Active,
     }
 }
 
@@ -320,6 +348,16 @@ impl Worker {
 
     pub fn node(&self) -> NodeId {
         self.admission.membership.node
+    }
+
+    /// Waits until the session is lost, and tells why.
+    pub async fn lost(&self) -> String {
+        let mut state = self.state.clone();
+        let lost = state.wait_for(|state| matches!(state, SessionState::Lost { .. }));
+        match &*tokio::time::timeout(PATIENCE, lost).await.unwrap().unwrap() {
+            SessionState::Lost { error } => error.clone(),
+            SessionState::Open => unreachable!(),
+        }
     }
 
     pub async fn served(&self) {
