@@ -11,7 +11,7 @@ use std::time::Duration;
 use mesh_core::id::NodeId;
 use mesh_core::spec::Role;
 use mesh_dataplane::Dataplane;
-use mesh_identity::{JoinToken, TrustBundle};
+use mesh_identity::{JoinToken, LockError, TrustBundle};
 use mesh_raft::Raft;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -25,10 +25,11 @@ use crate::config::Config;
 use crate::describe::describe;
 use crate::error::DaemonError;
 use crate::joining::{Admission, Application};
+use crate::keys::{Keys, LockedKeys, Stored};
 use crate::member::{self, Member};
 use crate::office::{self, FIRST_MANAGER, Loss, ManagerStart, Post, Serving};
 use crate::settling::Settling;
-use crate::state::StateDir;
+use crate::state::{Membership, StateDir};
 use crate::transport::Own;
 
 /// How long a join may take before it goes on in the background.
@@ -62,6 +63,14 @@ enum Status {
         attempt: JoinHandle<()>,
     },
     Active(Arc<Member>),
+    /// A manager whose keys are sealed: nothing of it runs but its tasks, its dataplane and its names.
+    Locked(Box<Locked>),
+}
+
+/// A manager that waits for the unlock key.
+struct Locked {
+    membership: Membership,
+    keys: LockedKeys,
 }
 
 impl Daemon {
@@ -76,10 +85,19 @@ impl Daemon {
                 state.forget()?;
                 Status::Inactive
             }
-            Some(membership) => {
-                let start = ManagerStart::Open;
-                Status::Active(Arc::new(Member::start(&config, &state, membership, start, &api).await?))
-            }
+            Some(membership) => match Keys::load(state.identity())? {
+                Stored::Open(keys) => {
+                    let member =
+                        Member::start(&config, &state, membership, keys, ManagerStart::Open, &api).await?;
+                    Status::Active(Arc::new(member))
+                }
+                Stored::Locked(keys) => {
+                    tracing::warn!(
+                        "this manager is locked: it waits for the unlock key; tasks and traffic go on"
+                    );
+                    Status::Locked(Box::new(Locked { membership, keys }))
+                }
+            },
             None => {
                 state.clear_cluster()?;
                 Status::Inactive
@@ -106,6 +124,7 @@ impl Daemon {
             }
             Status::Changing => Err(DaemonError::Busy),
             Status::Joining { .. } | Status::Active(_) => Err(DaemonError::AlreadyMember),
+            Status::Locked(_) => Err(LockError::Locked.into()),
         }
     }
 
@@ -144,14 +163,15 @@ impl Daemon {
         let listener = office::listen(addresses.listen).await?;
         state.clear_cluster()?;
         state.identity().save_trust(&founding.trust)?;
-        state.identity().save_node(&founding.identity)?;
+        let Founding { identity, unlock, autolock, .. } = founding;
+        let keys = Keys::founded(state.identity(), identity, unlock, autolock)?;
         let own = Own { raft_id: FIRST_MANAGER, addr: founding.membership.manager_addr() };
-        let (raft, transport) = office::raft_config(state, own)?;
+        let (raft, transport) = office::raft_config(state, &keys, own)?;
         let raft =
             Raft::bootstrap(raft, founding.first).await.map_err(|error| DaemonError::part("raft", &error))?;
         let manager = ManagerStart::Found { raft: raft.clone(), transport, listener };
         state.save(&founding.membership)?;
-        match Member::start(config, state, founding.membership, manager, &self.inner.api).await {
+        match Member::start(config, state, founding.membership, keys, manager, &self.inner.api).await {
             Ok(member) => Ok(Arc::new(member)),
             Err(error) => {
                 raft.shutdown().await;
@@ -234,9 +254,9 @@ impl Daemon {
         let Inner { config, state, .. } = &*self.inner;
         state.clear_cluster()?;
         state.identity().save_trust(&trust)?;
-        state.identity().save_node(&identity)?;
+        let keys = Keys::joined(state.identity(), identity)?;
         state.save(&membership)?;
-        match Member::start(config, state, membership, manager, &self.inner.api).await {
+        match Member::start(config, state, membership, keys, manager, &self.inner.api).await {
             Ok(member) => {
                 let member = Arc::new(member);
                 self.set(Status::Active(Arc::clone(&member)));
@@ -275,6 +295,11 @@ impl Daemon {
                     *status = Status::Inactive;
                     return self.inner.state.forget();
                 }
+                Status::Locked(_) if !force => return Err(LockError::Locked.into()),
+                Status::Locked(_) => {
+                    *status = Status::Changing;
+                    None
+                }
                 Status::Active(member) if member.is_manager() && !force => {
                     return Err(match member.office().loss() {
                         Loss::Cluster => DaemonError::LastManager,
@@ -288,10 +313,11 @@ impl Daemon {
                 Status::Active(member) => {
                     let member = Arc::clone(member);
                     *status = Status::Changing;
-                    member
+                    Some(member)
                 }
             }
         };
+        let Some(member) = member else { return self.forget_locked().await };
         let daemon = self.clone();
         let done = tokio::spawn(async move { daemon.forget(member).await });
         done.await.map_err(|error| DaemonError::part("leave", &error))?
@@ -319,7 +345,7 @@ impl Daemon {
         let member = match &*self.status() {
             Status::Active(member) => Arc::clone(member),
             Status::Joining { attempt, .. } => return attempt.abort(),
-            Status::Inactive | Status::Changing => return,
+            Status::Inactive | Status::Changing | Status::Locked(_) => return,
         };
         member.stop().await;
     }
@@ -327,7 +353,8 @@ impl Daemon {
     fn member(&self) -> Result<Arc<Member>, DaemonError> {
         match &*self.status() {
             Status::Active(member) => Ok(Arc::clone(member)),
-            _ => Err(DaemonError::NoCluster),
+            Status::Locked(_) => Err(LockError::Locked.into()),
+            Status::Inactive | Status::Changing | Status::Joining { .. } => Err(DaemonError::NoCluster),
         }
     }
 
@@ -366,13 +393,18 @@ impl Daemon {
 
     /// This node, as it sees itself.
     pub fn info(&self) -> NodeInfo {
+        let mut membership = None;
         let (state, member) = match &*self.status() {
             Status::Inactive | Status::Changing => (LocalState::Inactive, None),
             Status::Joining { error, .. } => (LocalState::Pending { error: error.clone() }, None),
             Status::Active(member) => (LocalState::Active, Some(Arc::clone(member))),
+            Status::Locked(locked) => {
+                membership = Some(locked.membership.clone());
+                (LocalState::Locked, None)
+            }
         };
         let state = member.as_deref().and_then(hindrance).map_or(state, |error| LocalState::Error { error });
-        let membership = member.as_ref().map(|member| member.record().now());
+        let membership = member.as_ref().map(|member| member.record().now()).or(membership);
         NodeInfo {
             state,
             node: membership.as_ref().map(|membership| membership.node),

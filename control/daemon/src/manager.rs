@@ -19,12 +19,15 @@ use crate::api::forward::RemoteApi;
 use crate::error::DaemonError;
 use crate::leader;
 use crate::roles::{self, Entering};
+use crate::rotation;
 use crate::rpc::authorize::Gate;
 use crate::rpc::authorize::layer::authorize;
+use crate::rpc::certificates::CertificatesService;
 use crate::rpc::dispatcher::DispatcherService;
 use crate::rpc::forward::{ToLeader, pass_on};
 use crate::rpc::join::JoinService;
 use crate::rpc::managers::ManagersService;
+use crate::rpc::proto::certificates_server::CertificatesServer;
 use crate::rpc::proto::dispatcher_server::DispatcherServer;
 use crate::rpc::proto::join_server::JoinServer;
 use crate::rpc::proto::managers_server::ManagersServer;
@@ -95,6 +98,7 @@ impl Manager {
         // What only the leader answers.
         let routes = Routes::new(dispatcher)
             .add_service(join)
+            .add_service(CertificatesServer::new(CertificatesService { raft: raft.clone() }))
             .add_service(managers)
             .into_axum_router()
             .layer(from_fn_with_state(to_leader.clone(), pass_on))
@@ -115,6 +119,7 @@ impl Manager {
             }
         });
         let roles = tokio::spawn(roles::run(raft.clone(), own.raft_id, entering, stopping.clone()));
+        tokio::spawn(rotation::see_through(raft.clone(), stopping.clone()));
         let leader = tokio::spawn(leader::run(raft.clone(), inbox, nodes, stopping));
         Ok(Self { raft, settling, to_leader, stop, parts: [leader, roles, endpoint], carrying })
     }

@@ -22,8 +22,10 @@ use crate::agent::worker;
 use crate::api::forward::RemoteApi;
 use crate::config::Config;
 use crate::error::DaemonError;
+use crate::keys::Keys;
 use crate::office::{ManagerStart, Office, Place};
 use crate::record::Record;
+use crate::renewing::{Renewing, system_clock};
 use crate::state::{Membership, StateDir};
 use crate::stop::Stop;
 use crate::{describe, upstreams};
@@ -80,10 +82,11 @@ impl Member {
         config: &Config,
         state: &StateDir,
         membership: Membership,
+        keys: Keys,
         manager: ManagerStart,
         api: &RemoteApi,
     ) -> Result<Self, DaemonError> {
-        let tls = own_tls(state)?;
+        let tls = LiveTls::new(&keys.identity(), state.identity().load_trust()?)?;
         let record = Record::new(state.clone(), membership.clone());
         let (managers, known) = watch::channel(membership.managers.clone());
         // Managers and session first: a restarted node is missed after three heartbeats, and all that follows
@@ -92,15 +95,26 @@ impl Member {
             state: state.clone(),
             record: record.clone(),
             tls: tls.clone(),
+            keys: keys.clone(),
             managers: known.clone(),
             api: api.clone(),
         };
         let office = Office::open(place, manager).await?;
         let (agent, inbox) = ways();
         let (session_state, session, end_session) = hold_session(&membership, &tls, managers, &agent)?;
-        tokio::spawn(record.clone().remember(known));
+        tokio::spawn(record.clone().remember(known.clone()));
         tokio::spawn(record.clone().follow(agent.standing.clone()));
         let (stop_agent, agent_stops) = watch::channel(false);
+        let renewing = Renewing {
+            keys,
+            files: state.identity(),
+            tls,
+            managers: known,
+            standing: agent.standing.clone(),
+            post: office.post(),
+            clock: system_clock(),
+        };
+        tokio::spawn(renewing.run(agent_stops.clone()));
         let running = Running { session, end_session, stop_agent };
         match start_agent(config, state, &membership, inbox, agent_stops).await {
             Ok((dataplane, network)) => Ok(Self {
@@ -266,13 +280,6 @@ async fn start_agent(
     worker::start(facts, runtime, network.clone(), file, inbox, stop).await?;
     Ok((dataplane, network))
 }
-
-/// What this node shows and trusts, from its files.
-fn own_tls(state: &StateDir) -> Result<LiveTls, DaemonError> {
-    let files = state.identity();
-    Ok(LiveTls::new(&files.load_node()?, files.load_trust()?)?)
-}
-
 type HeldSession = (watch::Receiver<SessionState>, JoinHandle<()>, watch::Sender<Option<Farewell>>);
 
 fn hold_session(

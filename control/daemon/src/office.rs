@@ -25,6 +25,7 @@ pub use self::departure::Loss;
 use self::keeper::Keeper;
 use crate::api::forward::RemoteApi;
 use crate::error::DaemonError;
+use crate::keys::Keys;
 use crate::manager::Manager;
 use crate::record::Record;
 use crate::rpc::forward::ToLeader;
@@ -95,6 +96,8 @@ pub struct Place {
     pub record: Record,
     /// What it shows and trusts.
     pub tls: LiveTls,
+    /// Where its keys are kept.
+    pub keys: Keys,
     /// Managers that it knows.
     pub managers: watch::Receiver<Vec<SocketAddr>>,
     /// The API, for other managers.

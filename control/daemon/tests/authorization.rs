@@ -20,8 +20,9 @@ use mesh_core::spec::Role;
 use mesh_identity::{
     Authority, CLOCK_TOLERANCE, CertificateRequest, JoinToken, LiveTls, TrustBundle, tls::NodeIdentity,
 };
-use meshd::rpc::authorize::{API_PREFIX, Access};
+use meshd::rpc::authorize::Access;
 use meshd::rpc::client;
+use meshd::rpc::forward::API_PREFIX;
 use meshd::rpc::proto::{DESCRIPTORS, JoinRequest, RaftHello, RaftMessages};
 use prost::Message;
 use tokio::io::AsyncReadExt;

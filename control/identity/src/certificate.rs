@@ -76,8 +76,14 @@ pub struct Issuer {
     pub public_key: Vec<u8>,
 }
 
+/// Reads any certificate's PEM form.
+pub fn read_certificate(pem: &str) -> Result<CertificateDer<'static>, IdentityError> {
+    CertificateDer::from_pem_slice(pem.as_bytes())
+        .map_err(IdentityError::certificate("reading a certificate"))
+}
+
 /// PEM form of any certificate (RFC 7468: lines of 64 characters).
-fn to_pem(der: &CertificateDer<'_>) -> String {
+pub fn to_pem(der: &CertificateDer<'_>) -> String {
     let mut pem = String::from("-----BEGIN CERTIFICATE-----\n");
     for (place, character) in BASE64.encode(der).chars().enumerate() {
         if place > 0 && place % 64 == 0 {

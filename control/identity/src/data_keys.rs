@@ -24,6 +24,12 @@ struct DataKey {
     key: SealKey,
 }
 
+impl DataKey {
+    fn parts(&self) -> (u32, &[u8; KEY_LEN]) {
+        (self.number, &self.key)
+    }
+}
+
 impl std::fmt::Debug for DataKeys {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_tuple("DataKeys").field(&self.iter().map(|(number, _)| number).collect::<Vec<_>>()).finish()
@@ -48,9 +54,18 @@ impl DataKeys {
         self.older.clear();
     }
 
-    /// Number and bytes of each key, the one that seals last.
-    pub fn iter(&self) -> impl Iterator<Item = (u32, &[u8; KEY_LEN])> {
-        self.older.iter().chain([&self.newest]).map(|key| (key.number, &*key.key))
+    /// Number and bytes of the key that seals.
+    pub fn newest(&self) -> (u32, &[u8; KEY_LEN]) {
+        self.newest.parts()
+    }
+
+    /// Number and bytes of those that only open.
+    pub fn older(&self) -> impl Iterator<Item = (u32, &[u8; KEY_LEN])> {
+        self.older.iter().map(DataKey::parts)
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (u32, &[u8; KEY_LEN])> {
+        self.older().chain([self.newest()])
     }
 
     /// Each key's number and bytes, one after the other, the one that seals last.

@@ -26,6 +26,10 @@ use crate::state::Membership;
 pub struct Founding {
     /// What it trusts.
     pub trust: TrustBundle,
+    /// What seals the managers' keys.
+    pub unlock: UnlockKey,
+    /// Whether they are locked by it.
+    pub autolock: bool,
     /// The first manager's certificate and key.
     pub identity: NodeIdentity,
     /// Its membership.
@@ -53,10 +57,12 @@ impl Founding {
             leaving: false,
             forcing: false,
         };
-        let life = request.spec.certificate_life;
-        let first = first_transaction(config, request, &membership, &authority)?;
+        let (life, autolock) = (request.spec.certificate_life, request.spec.autolock);
+        let unlock = UnlockKey::new(entropy);
+        let first = first_transaction(config, request, &membership, &authority, &unlock)?;
         let trust = TrustBundle::of(authority.root().clone());
-        Ok(Self { trust, identity: own_identity(&authority, &membership, life)?, membership, first })
+        let identity = own_identity(&authority, &membership, life)?;
+        Ok(Self { trust, unlock, autolock, identity, membership, first })
     }
 }
 
@@ -76,6 +82,7 @@ fn first_transaction(
     request: InitRequest,
     membership: &Membership,
     authority: &Authority,
+    unlock: &UnlockKey,
 ) -> Result<Transaction, DaemonError> {
     let entropy = &mut SystemEntropy;
     let mut spec = request.spec;
@@ -102,7 +109,7 @@ fn first_transaction(
         signing_key: Secret::new(authority.key_pem()),
         worker_token: Secret::new(TokenSecret::from_random(entropy.next_u128()).to_string()),
         manager_token: Secret::new(TokenSecret::from_random(entropy.next_u128()).to_string()),
-        unlock_key: Secret::new(UnlockKey::new(entropy).to_string()),
+        unlock_key: Secret::new(unlock.to_string()),
         node,
     };
     Ok(init_cluster(&Store::default(), cluster, now(), entropy)?)

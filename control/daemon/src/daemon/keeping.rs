@@ -1,15 +1,24 @@
 //! What an operator asks of a manager to keep its cluster: unlock it, change its root, go on alone.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
+use mesh_core::command::begin_root_rotation;
 use mesh_core::id::NodeId;
-use mesh_identity::LockError;
-use mesh_raft::Forced;
+use mesh_identity::{LockError, UnlockKey};
+use mesh_raft::{Forced, ProposeError};
 
-use super::Daemon;
+use super::{Daemon, Inner, Locked, Status};
+use crate::clock::now;
 use crate::error::DaemonError;
-use crate::member::Member;
-use crate::office::Serving;
+use crate::keys::Keys;
+use crate::member::{self, Member};
+use crate::office::{ManagerStart, Serving};
+use crate::rotation;
+use crate::state::Membership;
+
+/// How often a change is made anew when the store has moved on.
+const TRIES: usize = 10;
 
 impl Daemon {
     /// What going on alone would keep and drop. Nothing is changed.
@@ -43,15 +52,76 @@ impl Daemon {
         Ok(member)
     }
 
-    /// Unseals a locked manager's keys with the unlock key and starts the manager.
-    pub async fn unlock(&self, _key: &str) -> Result<(), DaemonError> {
-        self.manager()?;
-        Err(LockError::NotLocked.into())
+    /// Unseals a locked manager's keys with the unlock key, and goes on with its start.
+    pub async fn unlock(&self, key: &str) -> Result<(), DaemonError> {
+        let key: UnlockKey = key.parse()?;
+        let (locked, keys) = {
+            let mut status = self.status();
+            let locked = match &*status {
+                Status::Locked(locked) => locked,
+                Status::Active(member) if !member.is_manager() => return Err(DaemonError::NotManager),
+                Status::Active(_) => return Err(LockError::NotLocked.into()),
+                Status::Changing => return Err(DaemonError::Busy),
+                Status::Inactive | Status::Joining { .. } => return Err(DaemonError::NoCluster),
+            };
+            let keys = locked.keys.unlock(&key)?;
+            match std::mem::replace(&mut *status, Status::Changing) {
+                Status::Locked(locked) => (locked, keys),
+                other => {
+                    *status = other;
+                    return Err(DaemonError::Busy);
+                }
+            }
+        };
+        // It goes on when the caller stops waiting.
+        let daemon = self.clone();
+        let done = tokio::spawn(async move { daemon.start_unlocked(locked, keys).await });
+        done.await.map_err(|error| DaemonError::part("unlock", &error))?
     }
 
-    /// Begins to change the cluster's root certificate to a new one.
+    async fn start_unlocked(&self, locked: Box<Locked>, keys: Keys) -> Result<(), DaemonError> {
+        let Inner { config, state, api, .. } = &*self.inner;
+        let membership = locked.membership.clone();
+        match Member::start(config, state, membership, keys, ManagerStart::Open, api).await {
+            Ok(member) => {
+                tracing::info!("this manager was unlocked");
+                self.set(Status::Active(Arc::new(member)));
+                Ok(())
+            }
+            Err(error) => {
+                self.set(Status::Locked(locked));
+                Err(error)
+            }
+        }
+    }
+
+    /// Forgets a cluster whose keys cannot be read. The managers hear nothing of it.
+    pub(super) async fn forget_locked(&self) -> Result<(), DaemonError> {
+        let Inner { config, state, .. } = &*self.inner;
+        if let Some(membership) = state.load()? {
+            state.save(&Membership { leaving: true, ..membership })?;
+        }
+        member::clear(config, None).await;
+        let forgotten = state.forget();
+        self.set(Status::Inactive);
+        forgotten
+    }
+
+    /// Begins to change the cluster's root certificate to a new one: every node renews its certificate
+    /// meanwhile, and the leader ends it when all have. Nobody is cut off.
     pub async fn rotate_root(&self) -> Result<(), DaemonError> {
-        self.manager()?;
-        Err(DaemonError::NotAvailable { what: "changing the root certificate" })
+        let raft = self.manager()?;
+        for _ in 0..TRIES {
+            let store = raft.read().await.map_err(|error| DaemonError::part("raft", &error))?;
+            let cluster = store.cluster().ok_or(DaemonError::NoCluster)?;
+            let root = rotation::new_root(cluster, SystemTime::now())?;
+            let transaction = begin_root_rotation(&store, root, now())?;
+            match raft.propose(transaction).await {
+                Ok(_) => return Ok(()),
+                Err(ProposeError::Conflict(_)) => {}
+                Err(error) => return Err(DaemonError::part("raft", &error)),
+            }
+        }
+        Err(DaemonError::Busy)
     }
 }

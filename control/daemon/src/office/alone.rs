@@ -40,7 +40,7 @@ impl Keeper {
     async fn survey(&mut self) -> Result<Forced, DaemonError> {
         let (membership, own) = self.own()?;
         self.stand_up().await;
-        let (config, _) = raft_config(&self.place.state, own)?;
+        let (config, _) = raft_config(&self.place.state, &self.place.keys, own)?;
         let surveyed = Raft::survey_new_cluster(config).await;
         self.reopen(&membership).await?;
         surveyed.map_err(|error| DaemonError::part("raft", &error))
@@ -60,7 +60,7 @@ impl Keeper {
     pub(super) async fn go_alone(&mut self) -> Result<Forced, DaemonError> {
         let (membership, own) = self.own()?;
         let listener = listen(membership.listen_addr).await?;
-        let (config, transport) = raft_config(&self.place.state, own)?;
+        let (config, transport) = raft_config(&self.place.state, &self.place.keys, own)?;
         let (raft, forced) =
             Raft::force_new_cluster(config).await.map_err(|error| DaemonError::part("raft", &error))?;
         // From here on it is so, whatever happens.

@@ -119,7 +119,7 @@ impl Keeper {
         }
         let listener = listen(membership.listen_addr).await?;
         let own = Own { raft_id, addr: membership.manager_addr() };
-        let (config, transport) = raft_config(&self.place.state, own)?;
+        let (config, transport) = raft_config(&self.place.state, &self.place.keys, own)?;
         match Raft::open(config).await {
             Ok(raft) => self.seat(raft, transport, listener),
             Err(error) => {
@@ -238,7 +238,7 @@ impl Keeper {
             None => listen(membership.listen_addr).await?,
         };
         let own = Own { raft_id, addr: membership.manager_addr() };
-        let (config, transport) = raft_config(&self.place.state, own)?;
+        let (config, transport) = raft_config(&self.place.state, &self.place.keys, own)?;
         let raft = match join_group(config, group).await {
             Ok(raft) => raft,
             Err(error) => {
@@ -265,6 +265,7 @@ impl Keeper {
     ) -> Result<(), DaemonError> {
         let membership = self.place.record.now();
         let own = Own { raft_id: membership.raft_id.unwrap_or_default(), addr: membership.manager_addr() };
+        tokio::spawn(self.place.keys.clone().follow(raft.clone()));
         let part = raft.members().borrow().get(own.raft_id).map(|member| member.part);
         let manager = Manager::start(Parts {
             raft,
@@ -309,6 +310,8 @@ impl Keeper {
     /// Ends the manager and forgets what it was.
     async fn abandon(&mut self) -> Result<(), DaemonError> {
         self.stand_up().await;
+        // From here on nobody reads the state, whatever is left of it.
+        self.place.keys.lay_down()?;
         self.place.state.clear_raft()?;
         self.place.record.change(|membership| membership.raft_id = None).await
     }

@@ -6,18 +6,25 @@ use std::sync::Arc;
 
 use mesh_core::id::Entropy;
 use mesh_raft::RaftConfig;
+use mesh_raft::disk::Sealing;
 use tokio::net::TcpListener;
 
 use crate::entropy::SystemEntropy;
 use crate::error::DaemonError;
+use crate::keys::Keys;
 use crate::state::StateDir;
 use crate::transport::{Own, PeerTransport};
 
 /// Raft's number of the first manager.
 pub const FIRST_MANAGER: u64 = 1;
 
-/// How raft is opened or made, and what will carry its messages.
-pub fn raft_config(state: &StateDir, own: Own) -> Result<(RaftConfig, PeerTransport), DaemonError> {
+/// How raft is opened or made, and what will carry its messages. The keys that seal its state are on disk by
+/// then.
+pub fn raft_config(
+    state: &StateDir,
+    keys: &Keys,
+    own: Own,
+) -> Result<(RaftConfig, PeerTransport), DaemonError> {
     let dir = state.raft();
     mesh_identity::files::create_private_dir(&dir)
         .map_err(|source| DaemonError::File { path: dir.clone(), source })?;
@@ -26,6 +33,7 @@ pub fn raft_config(state: &StateDir, own: Own) -> Result<(RaftConfig, PeerTransp
     let config = RaftConfig {
         addrs: BTreeMap::from([(own.raft_id, own.addr)]),
         transport: Arc::new(transport.clone()),
+        sealing: Sealing::Key(keys.take_office()?),
         ..RaftConfig::new(state.raft_file(), own.raft_id, seed)
     };
     Ok((config, transport))

@@ -19,15 +19,7 @@ use mesh_identity::{Moment, PeerIdentity, Refusal};
 use tonic::Status;
 
 pub use self::layer::Gate;
-
-/// Names the node that a manager speaks for: its identifier, or [`NOBODY`]. Believed from managers alone.
-pub const ON_BEHALF_OF: &str = "mesh-on-behalf-of";
-
-/// Value of [`ON_BEHALF_OF`] for a caller that showed no certificate.
-pub const NOBODY: &str = "nobody";
-
-/// Before the paths of the API for users, where managers serve it to each other.
-pub const API_PREFIX: &str = "/mesh.api";
+use super::forward::{API_PREFIX, NOBODY};
 
 /// For whom a call is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +40,7 @@ pub enum Access {
 const TABLE: &[(&str, Access)] = &[
     ("/mesh.v1.Join/Join", Access::Anyone),
     ("/mesh.v1.Certificates/Renew", Access::Node),
+    ("/mesh.v1.Certificates/Used", Access::Node),
     ("/mesh.v1.Dispatcher/Session", Access::Node),
     ("/mesh.v1.Managers/Members", Access::Manager),
     ("/mesh.v1.Managers/Enter", Access::Manager),
@@ -86,7 +79,7 @@ pub struct Call<'a> {
     pub path: &'a str,
     /// The certificate of who is at the other end of the connection; TLS has verified its chain, not its life.
     pub certificate: Option<&'a PeerIdentity>,
-    /// What the header [`ON_BEHALF_OF`] says.
+    /// What the header [`ON_BEHALF_OF`](super::forward::ON_BEHALF_OF) says.
     pub on_behalf: Option<&'a HeaderValue>,
 }
 
@@ -164,7 +157,7 @@ pub struct Admitted {
     pub caller: Option<Caller>,
     /// On what that rests.
     rests_on: Vec<(Caller, Access)>,
-    /// Whether the header [`ON_BEHALF_OF`] was believed.
+    /// Whether the header [`ON_BEHALF_OF`](super::forward::ON_BEHALF_OF) was believed.
     pub passed_on: bool,
 }
 

@@ -1,12 +1,23 @@
-//! Certificates for nodes, signed by the root that the store says.
+//! Certificates for nodes, signed by the root that the store says; answered by the leader.
 
 use std::time::SystemTime;
 
+use mesh_core::command::renew_node;
 use mesh_core::id::NodeId;
-use mesh_core::object::Cluster;
+use mesh_core::object::{Cluster, Node};
 use mesh_core::spec::Role;
-use mesh_identity::{Authority, IdentityError, RootDigest, TrustBundle};
-use tonic::Status;
+use mesh_core::store::Store;
+use mesh_identity::{Authority, IdentityError, PeerIdentity, RootDigest, TrustBundle, read_certificate};
+use mesh_raft::{ProposeError, Raft};
+use tonic::{Request, Response, Status};
+
+use super::authorize::caller;
+use super::proto::certificates_server::Certificates;
+use super::proto::{RenewRequest, RenewResponse, UsedRequest, UsedResponse};
+use crate::clock::now;
+
+/// How often what a node uses is written down anew when the store has moved on.
+const TRIES: usize = 10;
 
 /// Signs a node's certificate as the cluster wants it now; returns it as PEM.
 pub fn sign(
@@ -27,4 +38,77 @@ pub fn authority(cluster: &Cluster) -> Result<Authority, IdentityError> {
     let trust = TrustBundle::from_pem(&cluster.trust)?;
     let root = trust.root(RootDigest(cluster.signer)).ok_or(IdentityError::KeyMismatch)?;
     Authority::load(root.clone(), cluster.signing_key.expose())
+}
+
+/// Serves certificates.
+pub struct CertificatesService {
+    /// The store.
+    pub raft: Raft,
+}
+
+#[tonic::async_trait]
+impl Certificates for CertificatesService {
+    async fn renew(&self, request: Request<RenewRequest>) -> Result<Response<RenewResponse>, Status> {
+        let caller = caller(&request)?;
+        let store = self.read().await?;
+        let (cluster, node) = found(&store, caller.node)?;
+        let csr = &request.get_ref().certificate_request;
+        let certificate = sign(cluster, csr, node.id, role_of(node), SystemTime::now())?;
+        tracing::info!(node = %node.id, role = role_of(node).as_str(), "a certificate is renewed");
+        Ok(Response::new(RenewResponse { certificate, trust: cluster.trust.clone() }))
+    }
+
+    async fn used(&self, request: Request<UsedRequest>) -> Result<Response<UsedResponse>, Status> {
+        let caller = caller(&request)?;
+        for _ in 0..TRIES {
+            let store = self.read().await?;
+            let (cluster, node) = found(&store, caller.node)?;
+            let issuer = issuer(cluster, node.id, &request.get_ref().certificate)?;
+            let transaction = renew_node(&store, node.id, issuer.0, now())
+                .map_err(|refusal| Status::failed_precondition(refusal.to_string()))?;
+            if transaction.writes.is_empty() {
+                return Ok(Response::new(UsedResponse {}));
+            }
+            match self.raft.propose(transaction).await {
+                Ok(_) => return Ok(Response::new(UsedResponse {})),
+                Err(ProposeError::Conflict(_)) => {}
+                Err(error) => return Err(Status::unavailable(error.to_string())),
+            }
+        }
+        Err(Status::unavailable("the store changes too fast"))
+    }
+}
+
+impl CertificatesService {
+    /// The store as the leader knows it.
+    async fn read(&self) -> Result<Store, Status> {
+        if !self.raft.role().borrow().is_leader() {
+            return Err(Status::unavailable("this manager does not lead"));
+        }
+        self.raft.read().await.map_err(|error| Status::unavailable(error.to_string()))
+    }
+}
+
+fn found(store: &Store, id: NodeId) -> Result<(&Cluster, &Node), Status> {
+    let cluster = store.cluster().ok_or_else(|| Status::unavailable("this manager has no cluster yet"))?;
+    let node = store.node(id).ok_or_else(|| Status::permission_denied("the node was removed"))?;
+    Ok((cluster, node))
+}
+
+/// The role that a node's certificate has to say. One that still votes is heard by the others as the manager
+/// that it was, until it is out.
+fn role_of(node: &Node) -> Role {
+    if node.manager.is_some() { Role::Manager } else { node.spec.role }
+}
+
+/// The trusted root that signed this certificate (PEM), which has to be the node's.
+fn issuer(cluster: &Cluster, node: NodeId, pem: &str) -> Result<RootDigest, Status> {
+    let invalid = |error: IdentityError| Status::invalid_argument(error.to_string());
+    let certificate = read_certificate(pem).map_err(invalid)?;
+    let peer = PeerIdentity::from_der(&certificate).map_err(invalid)?;
+    let trust = TrustBundle::from_pem(&cluster.trust).map_err(|error| Status::internal(error.to_string()))?;
+    let issuer = trust.issuer_of(&certificate).map_err(invalid)?;
+    issuer.filter(|_| peer.node == node && peer.cluster == cluster.id).ok_or_else(|| {
+        Status::permission_denied("this is no certificate of that node that the cluster trusts")
+    })
 }

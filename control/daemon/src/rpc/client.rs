@@ -1,6 +1,7 @@
 //! The calling side: a gRPC channel over our own TLS.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,9 +10,13 @@ use nix::sys::socket::setsockopt;
 use nix::sys::socket::sockopt::TcpUserTimeout;
 use rustls::ClientConfig;
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
+
+use crate::error::chain;
 
 /// How soon a connection that cannot be made, or is dead, is given up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +56,33 @@ impl Liveness {
 /// the channel.
 pub async fn connect(addr: String, tls: Arc<ClientConfig>) -> Result<Channel, tonic::transport::Error> {
     connect_with(addr, tls, Liveness::default()).await
+}
+
+/// Asks one of `managers` after the other until one answers; else the last refusal, which names who gave it.
+pub async fn ask<T, F>(
+    managers: &[SocketAddr],
+    tls: &Arc<ClientConfig>,
+    patience: Duration,
+    call: impl Fn(Channel) -> F,
+) -> Result<T, Status>
+where
+    F: Future<Output = Result<tonic::Response<T>, Status>>,
+{
+    let mut last = Status::unavailable("no manager is known");
+    for manager in managers {
+        let answered = timeout(patience, async {
+            let channel = connect(manager.to_string(), Arc::clone(tls))
+                .await
+                .map_err(|error| Status::unavailable(chain(&error)))?;
+            call(channel).await
+        });
+        last = match answered.await {
+            Ok(Ok(response)) => return Ok(response.into_inner()),
+            Ok(Err(status)) => Status::new(status.code(), format!("{manager}: {}", status.message())),
+            Err(_) => Status::deadline_exceeded(format!("{manager} does not answer")),
+        };
+    }
+    Err(last)
 }
 
 /// [`connect`] with a patience of its own.

@@ -2,6 +2,7 @@
 
 pub mod fakes;
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -133,7 +134,7 @@ impl Cluster {
     }
 
     pub async fn remove_node(&self, id: NodeId) {
-        let transaction = remove_node(&self.raft().store(), id, true, now()).unwrap();
+        let transaction = remove_node(&self.raft().store(), id, true, &BTreeSet::from([1]), now()).unwrap();
         self.raft().propose(transaction).await.unwrap();
     }
 

@@ -21,7 +21,8 @@ use tokio::sync::{broadcast, watch};
 use tokio_stream::wrappers::WatchStream;
 use tonic::Status;
 
-use super::{API_PREFIX, Admitted, Call, Denied, ON_BEHALF_OF, View, admit, is_wanted};
+use super::{Admitted, Call, Denied, View, admit, is_wanted};
+use crate::rpc::forward::{API_PREFIX, ON_BEHALF_OF};
 use crate::rpc::listener::Peer;
 
 /// What the layer decides with. Clones share it.

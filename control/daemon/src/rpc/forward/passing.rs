@@ -6,7 +6,7 @@ use axum::response::Response;
 use tonic::Status;
 
 use super::{Lane, ON_BEHALF_OF, Passed, ToLeader, caller_header};
-use crate::rpc::listener::Peer;
+use crate::rpc::authorize::Caller;
 
 /// Answers a call here when this manager leads, and has the leader answer it otherwise.
 pub async fn pass_on(State(to_leader): State<ToLeader>, request: Request, next: Next) -> Response {
@@ -18,8 +18,7 @@ pub async fn pass_on(State(to_leader): State<ToLeader>, request: Request, next: 
             unavailable("this manager does not lead: try again")
         };
     }
-    let identity = request.extensions().get::<Peer>().and_then(|peer| peer.identity);
-    let caller = caller_header(identity.map(|identity| identity.node));
+    let caller = caller_header(request.extensions().get::<Caller>().map(|caller| caller.node));
     match to_leader.pass(Lane::Nodes, request, Some(caller)).await {
         Ok(Passed::Here(request)) => next.run(request).await,
         Ok(Passed::Answered(response)) => response,
