@@ -52,6 +52,12 @@ test-long: test ## every test, each property as often as the issue that names it
 sim: setup ## the deterministic simulation: SEEDS=n seeds, or SEED=k alone
 	@cargo test --release --locked -p mesh-tests --test sim -- --nocapture
 
+.PHONY: bench
+bench: root build ## the figures of the design beside what others reach; never fails
+	@echo '==> measuring (labs come and go; keep the machine quiet)'
+	@MESH_BIN=$(abspath $(BIN)) $(if $(SUDO),$(RUNNER)='$(SUDO)') \
+	    cargo bench --locked -p mesh-tests --bench bench
+
 .PHONY: lint
 lint: setup ## formatting, clippy, and cargo deny where it is installed
 	@cargo fmt --all --check

@@ -2,9 +2,10 @@
 //! a queue and a task that keeps one connection to it. What cannot be sent soon is dropped and told to raft,
 //! which repeats what matters: nothing old is ever worth more than what raft would say now.
 //!
-//! The other end is [`crate::rpc::raft`]. A peer's address is what the members say of it. One that they do not
-//! know, because this manager missed that it was let in, is answered at the address that it told itself:
-//! otherwise it could never tell this manager what was missed.
+//! The other end is [`crate::rpc::raft`]. A peer's address is the one that it told when it called, while that
+//! call stands; else what the members say. So a manager that missed that another was let in, or that moved,
+//! can answer it: otherwise it could never learn what it missed, and two of three that moved at the same time
+//! would never have a quorum to write their new addresses down.
 //!
 //! It is used like this, since raft wants its transport before there is a handle of raft:
 //! `config.transport = Arc::new(transport.clone())`, `raft = Raft::open(config)`, `tasks = transport.start(…)`.
@@ -26,8 +27,8 @@ use tokio::time::Instant;
 /// Messages that may wait for one peer; more are dropped.
 const QUEUE: usize = 1_024;
 
-/// Peers that the members do not know and that are answered at the same time; more are not.
-const STRANGERS: usize = 16;
+/// Callers whose addresses are kept; of more they are not.
+const CALLERS: usize = 32;
 
 /// Where raft's messages go. Clones share it.
 #[derive(Debug, Clone)]
@@ -114,7 +115,7 @@ impl PeerTransport {
     /// `id` called, and says that it is reached at `addr`: if it is waited for, it is dialled at once.
     pub fn met(&self, id: u64, addr: SocketAddr) -> Met {
         self.shared.callers.send_if_modified(|callers| {
-            let full = callers.len() >= STRANGERS;
+            let full = callers.len() >= CALLERS;
             match callers.get_mut(&id) {
                 Some(caller) => {
                     caller.streams += 1;
@@ -215,6 +216,6 @@ fn peers(members: &Members, callers: &BTreeMap<u64, Caller>, own: u64) -> BTreeM
     let told =
         callers.iter().filter(|(id, _)| !members.is_removed(**id)).map(|(id, caller)| (*id, caller.addr));
     let known = members.iter().filter_map(|(id, member)| Some((id, member.addr?)));
-    // What the members agreed on counts more.
-    told.chain(known).filter(|(id, _)| *id != own).collect()
+    // Who calls knows best where it is.
+    known.chain(told).filter(|(id, _)| *id != own).collect()
 }

@@ -32,6 +32,9 @@ const LIVENESS: Liveness = Liveness {
 /// What has waited longer than this, for a connection or for a peer that does not read, is dropped.
 const STALE: Duration = Duration::from_millis(500);
 
+/// A peer that reads nothing for this long is dialled anew, though its connection lives.
+const DEAF: Duration = Duration::from_secs(5);
+
 /// A connection that lasts this long was a good one.
 const STOOD: Duration = Duration::from_secs(1);
 
@@ -57,6 +60,8 @@ enum Ended {
     Stream(#[source] Box<Status>),
     #[error("it ended the stream")]
     Closed,
+    #[error("it read nothing for {} s", DEAF.as_secs())]
+    Deaf,
 }
 
 impl Peer {
@@ -110,31 +115,33 @@ impl Peer {
         let feed = self.feed(&channel, &batches, queue);
         tokio::select! {
             ended = call => reason(ended),
-            () = feed => Ended::Closed,
+            ended = feed => ended,
         }
     }
 
-    /// Batches what waits, until nothing can come or go any more.
+    /// Batches what waits, until nothing can come or go any more; why.
     async fn feed(
         &mut self,
         channel: &Channel,
         batches: &mpsc::Sender<RaftMessages>,
         queue: &mut mpsc::Receiver<Waiting>,
-    ) {
+    ) -> Ended {
         let own = self.calling.own;
         let hello = RaftHello { from: own.raft_id, to: self.id, addr: own.addr.to_string() };
         let mut batch = RaftMessages { messages: Vec::new(), hello: Some(hello) };
+        let mut deaf = Duration::ZERO;
         loop {
             match timeout(STALE, batches.send(batch)).await {
-                Ok(Ok(())) => {}
-                Ok(Err(_)) => return,
-                // The peer does not read. Whether it is dead is found out elsewhere.
+                Ok(Ok(())) => deaf = Duration::ZERO,
+                Ok(Err(_)) => return Ended::Closed,
+                Err(_) if deaf >= DEAF => return Ended::Deaf,
                 Err(_) => {
+                    deaf += STALE;
                     self.calling.raft.unreachable(self.id);
                     self.drop_waiting(queue);
                 }
             }
-            let Some(messages) = self.gather(channel, queue).await else { return };
+            let Some(messages) = self.gather(channel, queue).await else { return Ended::Closed };
             batch = RaftMessages { messages, hello: None };
         }
     }
