@@ -89,9 +89,10 @@ impl Manager {
         let join =
             JoinServer::new(JoinService { raft: raft.clone() }).max_decoding_message_size(JOIN_MESSAGE_MAX);
         let entering = Entering::default();
-        let managers =
-            ManagersServer::new(ManagersService::new(raft.clone(), tls.clone(), entering.clone()));
-        let messages = RaftService::new(own.raft_id, cluster, raft.clone(), transport.clone()).into_server();
+        let managers = ManagersServer::new(ManagersService::new(raft.clone(), tls.clone(), entering.clone()));
+        let messages =
+            RaftService::new(own.raft_id, cluster, raft.clone(), transport.clone(), stopping.clone());
+        let messages = messages.into_server();
         let carrying = transport.start(raft.clone(), own, Arc::new(tls.client_config()?));
         let incoming = ReceiverStream::new(listener::incoming(listener, tls.server_config()?));
         let to_leader = ToLeader::new(raft.clone(), Arc::new(tls.client_config()?));

@@ -25,9 +25,7 @@ mod trust;
 
 pub use authority::{Authority, CertificateRequest, NODE_CERTIFICATE_LIFE};
 pub use autolock::{KeyFile, LockError, ManagerKeys, UnlockKey};
-pub use certificate::{
-    Issuer, PeerIdentity, RootCertificate, organizational_unit, read_certificate, to_pem,
-};
+pub use certificate::{Issuer, PeerIdentity, RootCertificate, organizational_unit, read_certificate, to_pem};
 pub use data_keys::DataKeys;
 pub use error::IdentityError;
 pub use live::LiveTls;

@@ -21,6 +21,7 @@ use tonic::{Request, Response, Status, Streaming};
 use super::listener::member;
 use super::proto::raft_server::{Raft as RaftRpc, RaftServer};
 use super::proto::{RaftHello, RaftMessages, RaftPart, Received};
+use crate::stop::{Stop, raised};
 use crate::transport::{Met, PeerTransport};
 
 /// The largest that travels on a stream: one message of the largest kind, or many small ones.
@@ -41,6 +42,7 @@ pub struct RaftService {
     /// The stream of each peer; a new one ends the old.
     streams: Arc<Mutex<BTreeMap<u64, oneshot::Sender<()>>>>,
     snapshots: Semaphore,
+    stop: Stop,
 }
 
 /// Why a manager's messages are not taken.
@@ -122,10 +124,11 @@ pub fn admit(
 }
 
 impl RaftService {
-    /// The service of the manager with the number `own`. `transport` hears where callers are.
-    pub fn new(own: u64, cluster: ClusterId, raft: Raft, transport: PeerTransport) -> Self {
+    /// The service of the manager with the number `own`. `transport` hears where callers are. Streams end when
+    /// `stop` is raised, and with raft.
+    pub fn new(own: u64, cluster: ClusterId, raft: Raft, transport: PeerTransport, stop: Stop) -> Self {
         let streams = Arc::default();
-        Self { own, cluster, raft, transport, streams, snapshots: Semaphore::new(SNAPSHOTS) }
+        Self { own, cluster, raft, transport, streams, snapshots: Semaphore::new(SNAPSHOTS), stop }
     }
 
     /// The service with its limits.
@@ -170,9 +173,11 @@ impl RaftService {
     }
 
     async fn listen(&self, sender: &mut Sender, mut inbound: Streaming<RaftMessages>) -> Result<(), Status> {
-        let mut members = self.raft.members();
+        let (mut members, mut stop) = (self.raft.members(), self.stop.clone());
+        let stops = || Status::unavailable("this manager stops");
         loop {
             let batch = tokio::select! {
+                () = raised(&mut stop) => return Err(stops()),
                 batch = inbound.message() => batch?,
                 _ = &mut sender.end => return Err(Status::cancelled("a newer stream takes the place of this")),
                 changed = members.changed() => match changed {
@@ -180,7 +185,7 @@ impl RaftService {
                         self.admit(sender.node, sender.from)?;
                         continue;
                     }
-                    Err(_) => return Err(Status::unavailable("this manager stops")),
+                    Err(_) => return Err(stops()),
                 },
             };
             let Some(batch) = batch else { return Ok(()) };

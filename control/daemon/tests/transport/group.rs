@@ -12,7 +12,7 @@ use mesh_core::spec::{NodeSpec, Role};
 use mesh_core::store::{Expect, Object, Transaction, Write};
 use mesh_core::time::Timestamp;
 use mesh_identity::tls::NodeIdentity;
-use mesh_identity::{Authority, CertificateRequest, NODE_CERTIFICATE_LIFE};
+use mesh_identity::{Authority, CertificateRequest, LiveTls, NODE_CERTIFICATE_LIFE, TrustBundle};
 use mesh_raft::{ChangeError, ChangeRefused, MemberChange, ProposeError, Raft, RaftConfig, RoleState};
 use meshd::entropy::SystemEntropy;
 use meshd::rpc::client::connect;
@@ -51,7 +51,8 @@ struct Seat {
 
 struct Running {
     raft: Raft,
-    _carrying: Carrying,
+    carrying: Carrying,
+    stop: watch::Sender<bool>,
     server: JoinHandle<()>,
 }
 
@@ -109,7 +110,11 @@ impl Group {
             .authority
             .issue(&csr.request_pem, subject, SystemTime::now(), NODE_CERTIFICATE_LIFE)
             .unwrap();
-        NodeIdentity::new(self.authority.root().clone(), issued, csr.key_pem).unwrap()
+        NodeIdentity::new(&issued, &csr.key_pem).unwrap()
+    }
+
+    fn tls(&self, identity: &NodeIdentity) -> LiveTls {
+        LiveTls::new(identity, TrustBundle::of(self.authority.root().clone())).unwrap()
     }
 
     fn config(&self, id: u64, transport: &PeerTransport) -> RaftConfig {
@@ -124,24 +129,25 @@ impl Group {
     }
 
     fn serve(&mut self, id: u64, raft: Raft, transport: PeerTransport, listener: TcpListener) {
+        let tls = self.tls(&self.nodes[&id].identity);
+        let (stop, stopping) = watch::channel(false);
         let seat = self.nodes.get_mut(&id).unwrap();
         let own = Own { raft_id: id, addr: seat.addr };
-        let tls = Arc::new(seat.identity.client_config().unwrap());
-        let carrying = transport.start(raft.clone(), own, tls);
-        let service = RaftService::new(id, self.cluster, raft.clone(), transport).into_server();
-        let incoming = listener::incoming(listener, seat.identity.server_config().unwrap());
+        let carrying = transport.start(raft.clone(), own, Arc::new(tls.client_config().unwrap()));
+        let service = RaftService::new(id, self.cluster, raft.clone(), transport, stopping).into_server();
+        let incoming = listener::incoming(listener, tls.server_config().unwrap());
         let serving = Server::builder().add_service(service);
         let server = tokio::spawn(async move {
             serving.serve_with_incoming(ReceiverStream::new(incoming)).await.unwrap();
         });
-        seat.running = Some(Running { raft, _carrying: carrying, server });
+        seat.running = Some(Running { raft, carrying, server, stop });
     }
 
     /// Ends one as a crash does for the others: nobody is told, and nobody answers at its address.
     pub async fn kill(&mut self, id: u64) {
-        let Running { raft, _carrying: carrying, server } =
+        let Running { raft, carrying, server, stop } =
             self.nodes.get_mut(&id).unwrap().running.take().unwrap();
-        drop(carrying);
+        drop((carrying, stop));
         server.abort();
         let _ = server.await;
         raft.shutdown().await;
@@ -159,7 +165,7 @@ impl Group {
     pub async fn serve_deaf(&self, id: u64) -> Deaf {
         let seat = &self.nodes[&id];
         let listener = bind(seat.addr).await.into_std().unwrap();
-        let config = seat.identity.server_config().unwrap();
+        let config = self.tls(&seat.identity).server_config().unwrap();
         let (count, streams) = watch::channel(0);
         let serving = Server::builder().add_service(RaftServer::new(DeafService(count)));
         let runtime =
@@ -272,7 +278,7 @@ impl Group {
     }
 
     async fn call(&self, identity: &NodeIdentity, to: u64) -> RaftClient<Channel> {
-        let tls = Arc::new(identity.client_config().unwrap());
+        let tls = Arc::new(self.tls(identity).client_config().unwrap());
         RaftClient::new(connect(self.addr(to).to_string(), tls).await.unwrap())
     }
 }
