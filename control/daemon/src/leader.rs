@@ -9,7 +9,7 @@ use futures_util::future::join_all;
 use mesh_core::assignment::{AssignmentUpdate, Held};
 use mesh_core::command::depart_node;
 use mesh_core::id::{NodeId, SessionId, TaskId};
-use mesh_core::leader::{Actions, Event, History, Leader, Settled};
+use mesh_core::leader::{Actions, Event, Leader, Settled};
 use mesh_core::object::{NodeDescription, TaskStatus};
 use mesh_core::store::{Change, Delta, Store, Transaction};
 use mesh_core::time::Timestamp;
@@ -134,7 +134,7 @@ pub async fn run(
         tracing::info!("this manager leads");
         let mut role = raft.role();
         let (sender, inputs) = mpsc::channel(INBOX);
-        let mut term = Term::begin(&raft, past.history(), &nodes);
+        let mut term = Term::begin(&raft, &mut past, &nodes);
         inbox.send_replace(Some(sender));
         let lost = role.wait_for(|state| state.role != Role::Leader);
         let on_track = tokio::select! {
@@ -167,12 +167,13 @@ struct Term<'a> {
 }
 
 impl<'a> Term<'a> {
-    fn begin(raft: &Raft, past: History, nodes: &'a watch::Sender<Settled>) -> Self {
+    fn begin(raft: &Raft, past: &mut Past, nodes: &'a watch::Sender<Settled>) -> Self {
         let changes = raft.changes();
+        // The past is asked after the store, so that it reaches up to it.
         let store = raft.store();
         nodes.send_replace(Settled::new(store.index()));
         Self {
-            leader: Leader::new(&store, past, now()),
+            leader: Leader::new(&store, past.history(), now()),
             seen: store.index(),
             changes,
             sessions: HashMap::new(),

@@ -56,7 +56,7 @@ fn changes_since(
     if set.digest() == held.digest {
         return Some(AssignmentChanges::default());
     }
-    let then = full(history.at(held.version)?, node);
+    let then = full(&history.at(held.version)?, node);
     (then.digest() == held.digest).then(|| then.difference(set))
 }
 

@@ -2,74 +2,83 @@
 //! it need not be told everything again.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use crate::store::{Change, Store};
 
-/// Most states that are kept.
-pub const HISTORY_STATES: usize = 1024;
-/// Most changes between the oldest and the newest of them, which is what they cost: states share all that did
-/// not change from one to the next.
-pub const HISTORY_CHANGES: usize = 8192;
+/// Most changes that can be taken back. Each keeps one object as it was, about a kibibyte.
+pub const HISTORY_CHANGES: usize = 4096;
 
-/// Recent states of the store, oldest first. Every manager keeps one, so that a new leader has it.
+/// The store with what led to it lately. Every manager keeps one, so that a new leader has it.
 #[derive(Debug, Clone, Default)]
 pub struct History {
-    states: VecDeque<State>,
-    /// Changes in all states together.
+    newest: Option<Store>,
+    /// Log index of the oldest state that is known.
+    oldest: u64,
+    /// What happened since, oldest first.
+    entries: VecDeque<Entry>,
+    /// Changes in all entries together.
     changes: usize,
 }
 
+/// A log entry that changed something.
 #[derive(Debug, Clone)]
-struct State {
-    store: Store,
-    /// Changes that led to it from the one before.
-    changes: usize,
+struct Entry {
+    index: u64,
+    changes: Arc<[Change]>,
 }
 
 impl History {
     /// Begins with a state whose past is not known.
     pub fn new(store: &Store) -> Self {
-        let mut history = Self::default();
-        history.push(store.clone(), 0);
-        history
+        Self { newest: Some(store.clone()), oldest: store.index(), ..Self::default() }
     }
 
     /// Log entry `index` was applied, and did this. Without a state to begin with nothing is kept.
     pub fn replay(&mut self, index: u64, changes: &[Change]) {
-        if let Some(mut store) = self.newest().filter(|newest| newest.index() < index).cloned() {
+        if let Some(mut store) = self.newest.take_if(|newest| newest.index() < index) {
             store.replay(index, changes);
-            self.push(store, changes.len());
+            self.push(store, changes);
         }
     }
 
     /// The newest state.
     pub fn newest(&self) -> Option<&Store> {
-        self.states.back().map(|state| &state.store)
+        self.newest.as_ref()
     }
 
-    /// The state at log entry `index`, if that is not too long ago. Entries that changed nothing have the state
-    /// of the entry before them.
-    pub fn at(&self, index: u64) -> Option<&Store> {
-        let after = self.states.partition_point(|state| state.store.index() <= index);
-        self.states.get(after.checked_sub(1)?).map(|state| &state.store)
+    /// The objects as they were at log entry `index`, if that is not too long ago. Entries that changed nothing
+    /// have the state of the entry before them.
+    pub fn at(&self, index: u64) -> Option<Store> {
+        let mut store = self.newest.clone().filter(|_| index >= self.oldest)?;
+        for entry in self.entries.iter().rev().take_while(|entry| entry.index > index) {
+            store.take_back(index, &entry.changes);
+        }
+        Some(store)
     }
 
-    /// Goes on from `store`: forgets what came after it, and keeps it as the newest.
+    /// Goes on from `store`: forgets what came after it, and everything if it does not lead there.
     pub(super) fn go_on_from(&mut self, store: &Store) {
-        let stays = self.states.partition_point(|state| state.store.index() < store.index());
-        let gone = self.states.drain(stays..).map(|state| state.changes);
-        self.changes -= gone.sum::<usize>();
-        self.push(store.clone(), 0);
+        if !self.at(store.index()).is_some_and(|known| known.has_same_objects(store)) {
+            *self = Self::new(store);
+            return;
+        }
+        while let Some(entry) = self.entries.pop_back_if(|entry| entry.index > store.index()) {
+            self.changes -= entry.changes.len();
+        }
+        self.newest = Some(store.clone());
     }
 
-    /// Keeps the state after the newest.
-    pub(super) fn push(&mut self, store: Store, changes: usize) {
-        self.changes += changes;
-        self.states.push_back(State { store, changes });
-        while self.states.len() > 1 && (self.states.len() > HISTORY_STATES || self.changes > HISTORY_CHANGES)
+    /// Keeps the state after the newest, which these changes led to.
+    pub(super) fn push(&mut self, store: Store, changes: &[Change]) {
+        self.changes += changes.len();
+        self.entries.push_back(Entry { index: store.index(), changes: changes.into() });
+        self.newest = Some(store);
+        while self.changes > HISTORY_CHANGES
+            && let Some(entry) = self.entries.pop_front()
         {
-            let oldest = self.states.pop_front();
-            self.changes -= oldest.map_or(0, |state| state.changes);
+            self.changes -= entry.changes.len();
+            self.oldest = entry.index;
         }
     }
 }

@@ -19,7 +19,7 @@ mod tests;
 use std::net::IpAddr;
 
 pub use crate::dispatch::Settled;
-pub use history::{HISTORY_CHANGES, HISTORY_STATES, History};
+pub use history::{HISTORY_CHANGES, History};
 
 use crate::allocate::Allocator;
 use crate::assignment::{AssignmentSet, AssignmentUpdate, Held};
@@ -277,7 +277,7 @@ impl Leader {
     fn committed(&mut self, index: u64, changes: &[Change], now: Timestamp, actions: &mut Actions) {
         let before = self.store.clone();
         self.store.replay(index, changes);
-        self.history.push(self.store.clone(), changes.len());
+        self.history.push(self.store.clone(), changes);
         for change in changes {
             self.orphans.observe(change);
             self.reports.observe(&self.store, change);

@@ -343,32 +343,34 @@ fn a_manager_that_raft_does_not_have_is_not_called_one() {
 /// One random thing happens.
 fn disturb(group: &mut Group, entropy: &mut Seeded) {
     let number = 1 + entropy.below(7);
-    let known = group.store.node(node(number)).is_some();
-    let member = group.members.contains_key(&number);
+    let known = group.store.node(node(number)).cloned();
     let all: BTreeSet<u64> = group.members.iter().filter(|(_, it)| it.answers).map(|(id, _)| *id).collect();
-    match entropy.below(6) {
-        0 if !known && !member => group.join(number, Role::Manager),
-        1 if known => {
-            let version = group.store.node(node(number)).unwrap().meta.version;
+    match (entropy.below(6), known) {
+        (0, None) => group.join(number, Role::Manager),
+        (1, Some(known)) => {
             let role = if entropy.below(2) == 0 { Role::Worker } else { Role::Manager };
-            let spec = crate::spec::NodeSpec { role, ..group.store.node(node(number)).unwrap().spec.clone() };
-            if let Ok(made) = command::update_node(&group.store, node(number), version, spec, &all, AT) {
+            let spec = crate::spec::NodeSpec { role, ..known.spec.clone() };
+            if let Ok(made) = command::update_node(&group.store, known.id, known.meta.version, spec, &all, AT)
+            {
                 group.store.apply(group.store.index() + 1, &made).unwrap();
             }
         }
-        2 if known && !member && group.store.node(node(number)).unwrap().spec.role == Role::Manager => {
+        // It enters, perhaps a second time with an empty disk, and perhaps its leader dies before all is done.
+        (2, Some(known)) if known.spec.role == Role::Manager => {
+            let raft_id = 100 + entropy.below(u64::MAX - 100);
             let votes = entropy.below(2) == 0;
-            group.member(number, votes, true);
-            if votes && entropy.below(2) == 0 {
-                group.write(number, |node| node.manager = Some(status(number)));
+            let leads = known.manager.as_ref().is_some_and(|manager| manager.raft_id == group.own);
+            group.member(raft_id, votes, true);
+            if votes && !leads && entropy.below(2) == 0 {
+                group.write(number, |node| node.manager = Some(status(raft_id)));
             }
         }
-        3 if known => {
+        (3, Some(_)) => {
             if let Ok(gone) = command::remove_node(&group.store, node(number), true, &all, AT) {
                 group.store.apply(group.store.index() + 1, &gone).unwrap();
             }
         }
-        4 => {
+        (4, _) => {
             if let Some(action) = group.actions().into_iter().next() {
                 group.obey(action);
             }

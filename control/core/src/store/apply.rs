@@ -33,6 +33,24 @@ impl Store {
         }
     }
 
+    /// Takes back the changes of a log entry, so that the objects are as they were at `index`. What was given
+    /// meanwhile (numbers, the last address of a network) stays given.
+    pub(crate) fn take_back(&mut self, index: u64, changes: &[Change]) {
+        fn reverse<T>(delta: &Delta<T>) -> Delta<T> {
+            Delta { old: delta.new.clone(), new: delta.old.clone() }
+        }
+        self.index = index;
+        for change in changes.iter().rev() {
+            self.adopt(match change {
+                Change::Cluster(delta) => Change::Cluster(reverse(delta)),
+                Change::Node(delta) => Change::Node(reverse(delta)),
+                Change::Network(delta) => Change::Network(reverse(delta)),
+                Change::Service(delta) => Change::Service(reverse(delta)),
+                Change::Task(delta) => Change::Task(reverse(delta)),
+            });
+        }
+    }
+
     fn put(
         &mut self,
         index: u64,

@@ -204,7 +204,9 @@ impl Store {
         if let Some(old) = old {
             if new.is_none() {
                 self.slots.remove(&(old.service, old.slot, old.id));
-                old.node.map(|node| self.placed.remove(&(node, old.id)));
+            }
+            if let Some(node) = old.node.filter(|node| new.is_none_or(|new| new.node != Some(*node))) {
+                self.placed.remove(&(node, old.id));
             }
             for endpoint in held(old) {
                 self.addresses.remove(&(endpoint.network, endpoint.address));
@@ -214,7 +216,7 @@ impl Store {
         if old.is_none() {
             self.slots.insert((new.service, new.slot, new.id));
         }
-        if let Some(node) = new.node.filter(|_| old.is_none_or(|old| old.node.is_none())) {
+        if let Some(node) = new.node.filter(|node| old.is_none_or(|old| old.node != Some(*node))) {
             self.placed.insert((node, new.id));
         }
         for endpoint in held(new) {

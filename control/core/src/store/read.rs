@@ -3,6 +3,8 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use imbl::OrdMap;
+
 use super::{Key, Object, Store};
 use crate::id::{NetworkId, NodeId, ServiceId, TaskId};
 use crate::object::{Cluster, EndpointId, Network, Node, Service, Task};
@@ -145,6 +147,22 @@ impl Store {
     /// The endpoint id that is given next.
     pub fn next_endpoint(&self) -> EndpointId {
         EndpointId(self.cluster.as_ref().map_or(1, |cluster| cluster.next_endpoint.max(1)))
+    }
+
+    /// Whether both hold the very same objects. Stores that were brought forward by the same changes do, from
+    /// the same one on; stores that are equal otherwise may not.
+    pub(crate) fn has_same_objects(&self, other: &Self) -> bool {
+        fn same<K: Ord, T>(one: &OrdMap<K, Arc<T>>, other: &OrdMap<K, Arc<T>>) -> bool {
+            one.len() == other.len()
+                && one.values().zip(other.values()).all(|(one, other)| Arc::ptr_eq(one, other))
+        }
+        // Its counters go up without a change of their own.
+        let version = |store: &Self| store.cluster.as_ref().map(|cluster| cluster.meta.version);
+        version(self) == version(other)
+            && same(&self.nodes, &other.nodes)
+            && same(&self.networks, &other.networks)
+            && same(&self.services, &other.services)
+            && same(&self.tasks, &other.tasks)
     }
 
     /// An object of any kind.

@@ -51,48 +51,89 @@ fn what_was_heard_already_is_not_done_twice() {
 }
 
 #[test]
-fn the_past_is_bounded_by_states_and_by_changes() {
-    let (store, _) = grown(2);
+fn the_past_is_bounded_by_its_changes() {
+    let (mut store, _) = grown(2);
     let mut history = History::new(&store);
-    let label = |store: &Store, value: u64, times: usize| {
-        let mut node = crate::object::Node::clone(store.node(node(1)).unwrap());
-        node.spec.labels.insert("n".to_owned(), value.to_string());
-        node.meta.version = value;
-        let write = Write::Put { object: node.into(), expect: crate::store::Expect::Any };
-        Transaction { at: Timestamp(1), writes: vec![write; times] }
-    };
-    let mut store = store;
-    let mut push = |history: &mut History, times| {
+    let first = store.index();
+    let mut push = |history: &mut History, times: usize| {
         let index = store.index() + 1;
-        let changes = store.apply(index, &label(&store, index, times)).unwrap();
+        let mut node = crate::object::Node::clone(store.node(node(1)).unwrap());
+        node.spec.labels.insert("n".to_owned(), index.to_string());
+        let write = Write::Put { object: node.into(), expect: crate::store::Expect::Any };
+        let transaction = Transaction { at: Timestamp(1), writes: vec![write; times] };
+        let changes = store.apply(index, &transaction).unwrap();
         history.replay(index, &changes);
         index
     };
-    let first = push(&mut history, 1);
-    for _ in 0..HISTORY_STATES - 1 {
+    for _ in 0..HISTORY_CHANGES {
         push(&mut history, 1);
     }
     assert!(history.at(first).is_some() && history.at(first - 1).is_none());
     push(&mut history, 1);
     assert!(history.at(first).is_none() && history.at(first + 1).is_some());
-    let large = push(&mut history, HISTORY_CHANGES);
+    let large = push(&mut history, HISTORY_CHANGES + 1);
     assert!(history.at(large).is_some() && history.at(large - 1).is_none(), "one entry that changes all");
     let small = push(&mut history, 1);
-    assert!(history.at(large).is_none() && history.at(small).is_some());
+    assert!(history.at(large).is_some() && history.at(small).is_some());
+}
+
+#[test]
+fn what_was_taken_back_is_as_it_was_then() {
+    let mut cluster = VirtualCluster::new(3, 8);
+    let mut spec = service_spec("web", 5);
+    spec.endpoint.ports = vec![crate::port::PublishedPort {
+        published: None,
+        target: crate::port::Port::new(80).unwrap(),
+        protocol: crate::port::Protocol::Tcp,
+        mode: crate::port::PublishMode::Ingress,
+    }];
+    let service = cluster.create_service(spec).unwrap();
+    let mut seen = Vec::new();
+    for round in 0..6 {
+        cluster.run_for(Duration::from_millis(7));
+        seen.push(cluster.store.clone());
+        match round {
+            0 => drop(cluster.create_service(service_spec("other", 4)).unwrap()),
+            1 => cluster.update_service(service, |spec| spec.endpoint.ports.clear()).unwrap(),
+            2 => cluster.remove_node(node(3), true).unwrap(),
+            3 => drop(cluster.create_network(network_spec("net")).unwrap()),
+            4 => cluster.remove_service(service).unwrap(),
+            _ => drop(cluster.join(join_request(4)).unwrap()),
+        }
+    }
+    cluster.run_for(SOON);
+    for then in seen {
+        let back = cluster.history().at(then.index()).unwrap();
+        assert_eq!(back.index(), then.index());
+        assert!(back.nodes().eq(then.nodes()) && back.networks().eq(then.networks()));
+        assert!(back.services().eq(then.services()) && back.tasks().eq(then.tasks()));
+        for number in 1..=4 {
+            let [back, then] = [&back, &then].map(|store| crate::dispatch::full(store, node(number)));
+            assert_eq!(back, then, "node {number}");
+        }
+    }
 }
 
 #[test]
 fn a_leader_goes_on_from_the_store_that_it_is_given() {
     let (_, told) = grown(8);
     let whole = replayed(&told);
-    // The shell's history may be ahead of that store, or behind.
-    for (known, taken) in [(8, 5), (5, 8), (5, 5)] {
-        let store = whole.at(told[taken - 1].0).unwrap();
-        let leader = Leader::new(store, replayed(&told[..known]), Timestamp(1));
-        let history = leader.history();
+    let first = told[0].0;
+    let led = |store: &Store, known: usize| {
+        Leader::new(store, replayed(&told[..known]), Timestamp(1)).history().clone()
+    };
+    // The shell's history may be ahead of the store, and the store ahead by entries that changed nothing.
+    for (known, taken, idle) in [(8, 5, 0), (5, 5, 0), (5, 5, 1), (8, 5, 1)] {
+        let mut store = whole.at(told[taken - 1].0).unwrap();
+        store.replay(store.index() + idle, &[]);
+        let history = led(&store, known);
         assert_eq!(history.newest().unwrap().digest(), store.digest());
         assert_eq!(history.newest().unwrap().index(), store.index());
-        let earlier = told[taken.min(known) - 2].0;
-        assert_eq!(history.at(earlier).unwrap().digest(), whole.at(earlier).unwrap().digest());
+        assert_eq!(history.at(first).unwrap().digest(), whole.at(first).unwrap().digest());
     }
+    // What does not lead to the store is of no use.
+    let store = whole.at(told[7].0).unwrap();
+    let history = led(&store, 5);
+    assert_eq!(history.newest().unwrap().digest(), store.digest());
+    assert!(history.at(first).is_none());
 }

@@ -13,7 +13,7 @@ use super::*;
 use crate::command;
 use crate::object::{NodeState, Task, TaskState};
 use crate::spec::ServiceMode;
-use crate::testing::{Seeded, VirtualCluster, init_request, join_request, service_spec};
+use crate::testing::{Seeded, VirtualCluster, init_request, join_request, network_spec, service_spec};
 
 const SOON: Duration = Duration::from_secs(2);
 const HEARTBEAT: Duration = Duration::from_secs(1);

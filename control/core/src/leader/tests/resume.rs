@@ -124,12 +124,14 @@ fn held() -> (Leader, Store, Seeded, Timestamp, Held) {
     (leader, store, entropy, now, held)
 }
 
-/// What a session that begins with this is answered.
+/// What a new session that begins with this is answered.
 fn resumed(leader: &mut Leader, held: Held, now: Timestamp) -> AssignmentUpdate {
-    let Event::SessionOpened { node, session, description, addr, data_path_addr, .. } = opened(1, 9) else {
+    let seed = leader.store().index() << 32 | held.version << 8 | u64::from(held.digest[0]);
+    let Event::SessionOpened { node, description, addr, data_path_addr, .. } = opened(1, 0) else {
         unreachable!()
     };
-    let event = Event::SessionOpened { node, session, description, addr, data_path_addr, held: Some(held) };
+    let (session, held) = (SessionId::new(&mut Seeded(seed)), Some(held));
+    let event = Event::SessionOpened { node, session, description, addr, data_path_addr, held };
     leader.step(event, now, &mut Seeded(1)).send.remove(0).1
 }
 
@@ -181,11 +183,10 @@ fn a_version_that_the_leader_has_not_come_to_gets_everything() {
 fn what_is_too_long_ago_gets_everything() {
     let (mut leader, mut store, _, now, held) = held();
     join(&mut leader, &mut store, 2, now);
-    for _ in 0..HISTORY_STATES - 2 {
+    for _ in 0..HISTORY_CHANGES - 1 {
         rename(&mut leader, &mut store, now);
     }
     assert!(matches!(resumed(&mut leader, held, now), AssignmentUpdate::Increment { .. }));
-    rename(&mut leader, &mut store, now);
     rename(&mut leader, &mut store, now);
     assert!(matches!(resumed(&mut leader, held, now), AssignmentUpdate::Full { .. }));
 }

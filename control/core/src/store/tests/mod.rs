@@ -292,10 +292,14 @@ proptest! {
         for _ in 0..40 {
             let index = store.index() + 1;
             let transaction = Transaction { at: AT, writes: random_writes(&store, &mut entropy) };
-            let before = store.digest();
+            let (before, earlier) = (store.digest(), store.clone());
             let outcome = store.apply(index, &transaction);
             prop_assert_eq!(&replica.apply(index, &transaction), &outcome);
             follower.replay(index, outcome.as_deref().unwrap_or_default());
+            let mut back = store.clone();
+            back.take_back(index - 1, outcome.as_deref().unwrap_or_default());
+            prop_assert!(back.tasks().eq(earlier.tasks()), "what is taken back is as it was");
+            check_indexes(&back)?;
             if outcome.is_err() {
                 prop_assert_eq!(store.digest(), before);
             }

@@ -173,6 +173,11 @@ impl VirtualCluster {
         self.store.node(id).expect("a node")
     }
 
+    /// What a manager that does not lead keeps of the past.
+    pub fn history(&self) -> &History {
+        &self.history
+    }
+
     /// How many agents saw something that the managers may not know.
     pub fn unsaid(&self) -> usize {
         self.nodes.values().filter(|node| node.agent.has_unsaid()).count()
