@@ -6,10 +6,13 @@
 
 mod entry;
 pub mod facts;
+mod following;
 pub mod launch;
 pub mod network;
 pub mod outbox;
 pub mod placing;
+mod pulse;
+mod roster;
 #[cfg(test)]
 mod samples;
 pub mod saved;

@@ -452,7 +452,7 @@ fn hindrance(member: &Member) -> Option<String> {
     }
     match &*member.session().borrow() {
         SessionState::Lost { error } => Some(error.clone()),
-        SessionState::Open => None,
+        SessionState::Open { .. } => None,
     }
 }
 
@@ -466,7 +466,7 @@ async fn seated(member: &Member) {
 /// Waits until a manager serves this node, but not for ever: it is a member in any case.
 async fn served(member: &Member, patience: Duration) {
     let mut session = member.session();
-    let opened = session.wait_for(|state| *state == SessionState::Open);
+    let opened = session.wait_for(SessionState::is_open);
     if tokio::time::timeout(patience, opened).await.is_err() {
         tracing::warn!("no manager serves this node yet");
     }

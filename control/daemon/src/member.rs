@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 use crate::addresses::{local_addresses, path_mtu, uplinks};
 use crate::agent::facts::NodeFacts;
 use crate::agent::network::{Network, dns_socket, end_dns, forget_dns};
-use crate::agent::saved::SavedFile;
+use crate::agent::saved::{Saved, SavedFile};
 use crate::agent::session::{self, Farewell, SessionSettings, SessionState};
 use crate::agent::ways::{AgentHandle, Inbox, ways};
 use crate::agent::worker;
@@ -87,6 +87,7 @@ impl Member {
         api: &RemoteApi,
     ) -> Result<Self, DaemonError> {
         let tls = LiveTls::new(&keys.identity(), state.identity().load_trust()?)?;
+        let saved = SavedFile::new(state.view()).load()?;
         let record = Record::new(state.clone(), membership.clone());
         let (managers, known) = watch::channel(membership.managers.clone());
         // Managers and session first: a restarted node is missed after three heartbeats, and all that follows
@@ -101,7 +102,7 @@ impl Member {
         };
         let office = Office::open(place, manager).await?;
         let (agent, inbox) = ways();
-        let (session_state, session, end_session) = hold_session(&membership, &tls, managers, &agent)?;
+        let (session_state, session, end_session) = hold_session(&membership, &tls, managers, &agent, saved)?;
         tokio::spawn(record.clone().remember(known.clone()));
         tokio::spawn(record.clone().follow(agent.standing.clone()));
         let (stop_agent, agent_stops) = watch::channel(false);
@@ -287,8 +288,10 @@ fn hold_session(
     tls: &LiveTls,
     managers: watch::Sender<Vec<SocketAddr>>,
     agent: &AgentHandle,
+    saved: Saved,
 ) -> Result<HeldSession, DaemonError> {
     let settings = SessionSettings {
+        node: membership.node,
         tls: Arc::new(tls.client_config()?),
         advertise_addr: membership.advertise_addr,
         data_path_addr: membership.data_path_addr,
@@ -297,6 +300,6 @@ fn hold_session(
     };
     let (state, state_of) = watch::channel(SessionState::Lost { error: "no session yet".to_owned() });
     let (end, ends) = watch::channel(None);
-    let session = tokio::spawn(session::keep(settings, managers, state, ends));
+    let session = tokio::spawn(async move { session::keep(settings, &saved, managers, state, ends).await });
     Ok((state_of, session, end))
 }

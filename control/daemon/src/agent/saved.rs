@@ -7,7 +7,7 @@ use std::io;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
-use mesh_core::assignment::AssignmentSet;
+use mesh_core::assignment::{AssignmentSet, Held};
 use mesh_core::id::TaskId;
 use mesh_core::object::{Task, TaskStatus};
 use mesh_identity::files::write_private;
@@ -17,7 +17,7 @@ use sha2::{Digest, Sha256};
 use crate::error::DaemonError;
 
 /// Begins the file; the digit is the version of the form.
-const MAGIC: &[u8; 8] = b"meshvw1\n";
+const MAGIC: &[u8; 8] = b"meshvw2\n";
 
 /// Bytes of the checksum behind it.
 const DIGEST: usize = 32;
@@ -27,10 +27,19 @@ const DIGEST: usize = 32;
 pub struct Saved {
     /// What the managers told last.
     pub set: AssignmentSet,
+    /// Log index that this stands for; 0 before they told anything.
+    pub version: u64,
     /// Tasks that are not forgotten yet, whether the managers still tell of them or not.
     pub tasks: BTreeMap<TaskId, SavedTask>,
     /// The address that was given last, so that they are given in rotation.
     pub last_dns_client: Option<Ipv4Addr>,
+}
+
+impl Saved {
+    /// What it is of assignments; `None` before there were any.
+    pub fn held(&self) -> Option<Held> {
+        (self.version > 0).then(|| Held { version: self.version, digest: self.set.digest() })
+    }
 }
 
 /// A task as the agent knows it.
@@ -108,6 +117,7 @@ mod tests {
             SavedTask { status: task.status.clone(), task, dns_client: Some(Ipv4Addr::new(198, 18, 1, 1)) };
         Saved {
             set: samples::set(),
+            version: 7,
             tasks: [(entry.task.id, entry)].into(),
             last_dns_client: Some(Ipv4Addr::new(198, 18, 1, 9)),
         }

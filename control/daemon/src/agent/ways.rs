@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use mesh_core::assignment::{AssignmentUpdate, Standing};
+use mesh_core::assignment::{AssignmentUpdate, Held, Standing};
 use mesh_core::id::TaskId;
 use mesh_runtime::task::RuntimeEvent;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::outbox::Outbox;
 use super::task::Failure;
@@ -24,6 +24,8 @@ pub enum Event {
         /// With this result.
         outcome: Outcome,
     },
+    /// Somebody asks what the agent has of its assignments; nothing, before the first.
+    Recall(oneshot::Sender<Option<Held>>),
     /// The network is as the view of this number says.
     Applied {
         /// Number of the view.

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
-use mesh_core::assignment::{AssignmentSet, AssignmentUpdate, Standing};
+use mesh_core::assignment::{AssignmentSet, AssignmentUpdate, Held, Standing};
 use mesh_core::id::TaskId;
 use mesh_core::object::TaskState;
 use mesh_runtime::task::{Found, RuntimeEvent};
@@ -133,12 +133,14 @@ impl<R: TaskRuntime> Worker<R> {
         for id in found.keys() {
             tracing::warn!(task = %id, "a task that this node does not know of runs on until a manager is asked");
         }
-        self.set = saved.set;
+        (self.set, self.version) = (saved.set, saved.version);
     }
 
     fn take_in(&mut self, event: Event) {
         match event {
             Event::Update(update) => self.update(update),
+            // Who asked may have given up.
+            Event::Recall(reply) => drop(reply.send(self.held())),
             Event::Runtime(RuntimeEvent::Exited { task, code }) => {
                 if let Some(entry) = self.tasks.get_mut(&task) {
                     entry.run.process = Process::Exited { code };
@@ -154,6 +156,11 @@ impl<R: TaskRuntime> Worker<R> {
                 }
             }
         }
+    }
+
+    /// What it has of its assignments.
+    fn held(&self) -> Option<Held> {
+        (self.version > 0).then(|| Held { version: self.version, digest: self.set.digest() })
     }
 
     fn update(&mut self, update: AssignmentUpdate) {
@@ -281,7 +288,8 @@ impl<R: TaskRuntime> Worker<R> {
             return;
         }
         let tasks = self.tasks.iter().map(|(id, entry)| (*id, entry.saved())).collect();
-        let saved = Saved { set: self.set.clone(), tasks, last_dns_client: self.last_dns_client };
+        let set = self.set.clone();
+        let saved = Saved { set, version: self.version, tasks, last_dns_client: self.last_dns_client };
         if let Err(error) = self.file.store(&saved).await {
             // Serving on with what is in memory is better than not serving.
             tracing::error!(%error, "what this node knows could not be saved");

@@ -310,9 +310,11 @@ impl Worker {
             upstreams: Vec::new(),
         };
         let file = SavedFile::new(dir.path().join("view"));
+        let saved = file.load().unwrap();
         worker::start(facts, runtime.clone(), network.clone(), file, inbox, stopping).await.unwrap();
         let tls = LiveTls::new(&admission.identity, admission.trust.clone()).unwrap();
         let settings = SessionSettings {
+            node: admission.membership.node,
             tls: Arc::new(tls.client_config().unwrap()),
             advertise_addr: admission.membership.advertise_addr,
             data_path_addr: admission.membership.data_path_addr,
@@ -322,7 +324,8 @@ impl Worker {
         let (managers, _) = watch::channel(admission.membership.managers.clone());
         let (told, state) = watch::channel(SessionState::Lost { error: String::new() });
         let (end, ends) = watch::channel(None);
-        let session = tokio::spawn(session::keep(settings, managers, told, ends));
+        let session =
+            tokio::spawn(async move { session::keep(settings, &saved, managers, told, ends).await });
         Self { runtime, network, admission, dir, stop, end, session, state }
     }
 
@@ -357,13 +360,13 @@ impl Worker {
         let lost = state.wait_for(|state| matches!(state, SessionState::Lost { .. }));
         match &*tokio::time::timeout(PATIENCE, lost).await.unwrap().unwrap() {
             SessionState::Lost { error } => error.clone(),
-            SessionState::Open => unreachable!(),
+            SessionState::Open { .. } => unreachable!(),
         }
     }
 
     pub async fn served(&self) {
         let mut state = self.state.clone();
-        let open = state.wait_for(|state| *state == SessionState::Open);
+        let open = state.wait_for(SessionState::is_open);
         drop(tokio::time::timeout(PATIENCE, open).await.unwrap().unwrap());
     }
 }
