@@ -198,8 +198,14 @@ impl Daemon {
         // A manager is to be reached before it is let in, and the token does not say what it makes of the node.
         let listener = office::listen(addresses.listen).await;
         let unheard = listener.as_ref().err().map(DaemonError::to_string);
-        let application =
-            Application { remotes, token, addresses, unheard, availability: request.availability };
+        let application = Application {
+            remotes,
+            token,
+            addresses,
+            unheard,
+            availability: request.availability,
+            back: None,
+        };
         let (told, outcome) = tokio::sync::oneshot::channel();
         let daemon = self.clone();
         let (go, gone) = tokio::sync::oneshot::channel();
@@ -409,7 +415,7 @@ impl Daemon {
             state,
             node: membership.as_ref().map(|membership| membership.node),
             cluster: membership.as_ref().map(|membership| membership.cluster),
-            role: membership.as_ref().map(|membership| membership.role),
+            role: member.as_deref().map(role_of),
             addr: membership.as_ref().map(|membership| membership.advertise_addr),
             managers: membership.map(|membership| membership.managers).unwrap_or_default(),
             description: describe(),
@@ -445,10 +451,24 @@ impl Daemon {
     }
 }
 
+/// Manager as soon as it is one that can be asked, and as long as it is one.
+fn role_of(member: &Member) -> Role {
+    match &*member.office().post().borrow() {
+        Post::Held(_) | Post::Closed { .. } => Role::Manager,
+        Post::Vacant | Post::Entering { .. } => Role::Worker,
+    }
+}
+
 /// What keeps a member from working.
 fn hindrance(member: &Member) -> Option<String> {
-    if let Post::Closed { error } = &*member.office().post().borrow() {
-        return Some(error.clone());
+    match &*member.office().post().borrow() {
+        Post::Closed { error } => {
+            return Some(DaemonError::ManagerClosed { error: error.clone() }.to_string());
+        }
+        Post::Entering { error } if !error.is_empty() => {
+            return Some(format!("this node is to be a manager and is not one yet: {error}"));
+        }
+        Post::Vacant | Post::Entering { .. } | Post::Held(_) => {}
     }
     match &*member.session().borrow() {
         SessionState::Lost { error } => Some(error.clone()),

@@ -121,12 +121,8 @@ pub enum DaemonError {
         /// What was asked for.
         what: &'static str,
     },
-    /// The manager's state cannot be used.
-    #[error(
-        "this manager cannot go on with the state that it has: {error}. Either let it leave the swarm (`swarm \
-         leave --force`) and join again, or, if no other manager is left, make a new cluster of what can be read \
-         (`swarm init --force-new-cluster`)"
-    )]
+    /// The manager's state cannot be used; the error says what to do.
+    #[error("this node's manager does not run: {error}")]
     ManagerClosed {
         /// What is wrong with it.
         error: String,

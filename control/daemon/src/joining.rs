@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use mesh_core::spec::Availability;
 use mesh_identity::tls::{NodeIdentity, joiner_config};
-use mesh_identity::{CertificateRequest, IdentityError, JoinToken, TrustBundle};
+use mesh_identity::{CertificateRequest, IdentityError, JoinToken, LiveTls, TrustBundle};
+use rustls::ClientConfig;
 use tonic::Code;
 
 use crate::addresses::Addresses;
@@ -37,6 +38,9 @@ pub struct Application {
     pub unheard: Option<String>,
     /// Whether it takes tasks.
     pub availability: Availability,
+    /// What a node shows and trusts that comes back, because its certificate is over; `None` for a machine that
+    /// is no node yet.
+    pub back: Option<LiveTls>,
 }
 
 /// What a manager gave.
@@ -62,10 +66,12 @@ impl Application {
     /// Asks the managers in turn until one lets this node in, or refuses it for good. `failed` hears the
     /// words of each attempt that did not succeed.
     pub async fn pursue(&self, failed: impl Fn(String)) -> Result<Admission, DaemonError> {
+        // The same for all of them: whoever let this machine in without being heard knows it again.
+        let csr = CertificateRequest::create()?;
         let mut wait = BACK_OFF.0;
         loop {
             for remote in &self.remotes {
-                match self.ask(remote).await {
+                match self.ask(remote, &csr).await {
                     Ok(admission) => return Ok(admission),
                     Err(Attempt::Never(error)) => return Err(error),
                     Err(Attempt::Later(error)) => {
@@ -79,13 +85,12 @@ impl Application {
         }
     }
 
-    async fn ask(&self, remote: &str) -> Result<Admission, Attempt> {
-        let tls = joiner_config(self.token.root).map_err(|error| Attempt::Never(error.into()))?;
+    async fn ask(&self, remote: &str, csr: &CertificateRequest) -> Result<Admission, Attempt> {
+        let tls = self.tls().map_err(|error| Attempt::Never(error.into()))?;
         let connected = client::connect(remote.to_owned(), Arc::new(tls)).await;
         let channel = connected.map_err(|error| unconnected(remote, &error))?;
         let mut client = JoinClient::new(channel).max_decoding_message_size(JOIN_MESSAGE_MAX);
-        let csr = CertificateRequest::create().map_err(|error| Attempt::Never(error.into()))?;
-        let request = self.request(&csr).map_err(Attempt::Never)?;
+        let request = self.request(csr).map_err(Attempt::Never)?;
         let answered = tokio::time::timeout(ANSWER, client.join(request)).await;
         match answered {
             Ok(Ok(response)) => self.admitted(response.into_inner(), csr).map_err(Attempt::Never),
@@ -116,6 +121,15 @@ impl Application {
         })
     }
 
+    /// Whom this machine trusts, and what it shows.
+    fn tls(&self) -> Result<ClientConfig, IdentityError> {
+        match &self.back {
+            None => joiner_config(self.token.root),
+            Some(own) if own.trusted().root(self.token.root).is_some() => own.client_config(),
+            Some(_) => Err(IdentityError::ForeignRoot { expected: self.token.root.to_string() }),
+        }
+    }
+
     /// A manager cannot know why this node does not listen.
     fn explained(&self, status: &tonic::Status) -> String {
         match &self.unheard {
@@ -132,7 +146,7 @@ impl Application {
 
     /// Checks what the manager gave: the token's root must be among those it trusts, the certificate must fit
     /// the key.
-    fn admitted(&self, given: JoinResponse, csr: CertificateRequest) -> Result<Admission, DaemonError> {
+    fn admitted(&self, given: JoinResponse, csr: &CertificateRequest) -> Result<Admission, DaemonError> {
         let trust = TrustBundle::from_pem(&given.trust)?;
         if trust.root(self.token.root).is_none() {
             return Err(IdentityError::ForeignRoot { expected: self.token.root.to_string() }.into());

@@ -134,9 +134,15 @@ impl Keeper {
         loop {
             let membership = self.place.record.now();
             let due = self.due(&membership);
-            if due == Due::Resign {
-                self.resign().await;
-                continue;
+            match due {
+                Due::Resign => {
+                    self.resign().await;
+                    continue;
+                }
+                Due::Ask if matches!(&*self.post.borrow(), Post::Vacant) => {
+                    self.post.send_replace(Post::Entering { error: String::new() });
+                }
+                _ => {}
             }
             let mut record = self.place.record.watch();
             let changed = record.wait_for(|now| now.role != membership.role);
@@ -229,9 +235,10 @@ impl Keeper {
     /// Makes raft's state, or takes up the one that an interrupted try has made, and serves.
     async fn join(&mut self, group: Group) -> Result<(), DaemonError> {
         let membership = self.place.record.now();
+        // Whoever has lost what it promised as one member must come as another.
         let raft_id = match membership.raft_id {
-            Some(raft_id) => raft_id,
-            None => self.draw().await?,
+            Some(raft_id) if self.place.state.raft_file().exists() => raft_id,
+            _ => self.draw().await?,
         };
         let listener = match self.listener.take() {
             Some(listener) => listener,

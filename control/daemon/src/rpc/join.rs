@@ -2,23 +2,26 @@
 
 use std::time::{Duration, SystemTime};
 
-use mesh_core::command::{JoinNode, Refusal, join_node};
+use mesh_core::command::{JoinNode, Refusal, join_node, rejoin_node};
 use mesh_core::id::NodeId;
 use mesh_core::object::{Cluster, NodeDescription};
 use mesh_core::spec::{Availability, NodeSpec, Role};
 use mesh_identity::TokenSecret;
 use mesh_raft::{ProposeError, Raft};
+use sha2::{Digest, Sha256};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tonic::{Request, Response, Status};
 
+use super::authorize::Caller;
 use super::dispatcher::address;
-use super::managers::unreachable;
+use super::forward::{NOBODY, ON_BEHALF_OF};
+use super::listener::Peer;
+use super::managers::{reachable, unreachable};
 use super::proto::join_server::Join;
 use super::proto::{JoinRequest, JoinResponse};
 use super::{certificates, envelope};
 use crate::clock::now;
-use crate::entropy::SystemEntropy;
 use crate::leader::managers;
 
 /// How often a join is made anew when the store has moved on.
@@ -36,6 +39,7 @@ pub struct JoinService {
 #[tonic::async_trait]
 impl Join for JoinService {
     async fn join(&self, request: Request<JoinRequest>) -> Result<Response<JoinResponse>, Status> {
+        let back = comes_back(&request)?;
         let request = request.into_inner();
         let store = self.raft.read().await.map_err(|error| Status::unavailable(error.to_string()))?;
         let cluster =
@@ -44,11 +48,11 @@ impl Join for JoinService {
         if role == Role::Manager {
             check_reach(&request.manager_addr).await?;
         }
-        let id = NodeId::new(&mut SystemEntropy);
+        let id = back.unwrap_or_else(|| id_of(&request.certificate_request));
         let certificate =
             certificates::sign(cluster, &request.certificate_request, id, role, SystemTime::now())?;
-        self.add(&joining(id, role, cluster, &request)?).await?;
-        tracing::info!(node = %id, addr = request.advertise_addr, "a node joins");
+        self.add(&joining(id, role, cluster, &request)?, back.is_some()).await?;
+        tracing::info!(node = %id, addr = request.advertise_addr, back = back.is_some(), "a node joins");
         Ok(Response::new(JoinResponse {
             node_id: id.to_string(),
             cluster_id: cluster.id.to_string(),
@@ -60,9 +64,15 @@ impl Join for JoinService {
 }
 
 impl JoinService {
-    async fn add(&self, node: &JoinNode) -> Result<(), Status> {
+    async fn add(&self, node: &JoinNode, back: bool) -> Result<(), Status> {
         for _ in 0..TRIES {
-            let transaction = join_node(&self.raft.store(), node.clone(), now()).map_err(refused)?;
+            let (store, node) = (self.raft.store(), node.clone());
+            let transaction = if back {
+                rejoin_node(&store, node, &reachable(&self.raft), now())
+            } else {
+                join_node(&store, node, now())
+            };
+            let transaction = transaction.map_err(refused)?;
             match self.raft.propose(transaction).await {
                 Ok(_) => return Ok(()),
                 Err(ProposeError::Conflict(_)) => {}
@@ -71,6 +81,30 @@ impl JoinService {
         }
         Err(Status::unavailable("the store changes too fast"))
     }
+}
+
+/// The node that asks to come back; `None` for a machine that is none yet.
+fn comes_back(request: &Request<JoinRequest>) -> Result<Option<NodeId>, Status> {
+    if let Some(caller) = request.extensions().get::<Caller>() {
+        return Ok(Some(caller.node));
+    }
+    // The layer leaves the header where a manager that is believed has put it.
+    let shown = match request.metadata().get(ON_BEHALF_OF) {
+        Some(named) => named != NOBODY,
+        None => request.extensions().get::<Peer>().is_some_and(|peer| peer.identity.is_some()),
+    };
+    if shown {
+        let words = "this node was removed from the cluster: it has to leave and to join again";
+        return Err(Status::permission_denied(words));
+    }
+    Ok(None)
+}
+
+/// The identifier of a machine that becomes a node: one that asks again, because it missed the answer, is the
+/// same node.
+fn id_of(certificate_request: &str) -> NodeId {
+    let digest = Sha256::digest(certificate_request);
+    NodeId::from_bits(digest.iter().take(16).fold(0, |bits, byte| bits << 8 | u128::from(*byte)))
 }
 
 // The refusal is handed over by `map_err`.

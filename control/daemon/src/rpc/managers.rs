@@ -143,12 +143,6 @@ impl ManagersService {
         }
         Err(Status::unavailable("the store changes too fast"))
     }
-
-    /// The managers that answer, this one among them.
-    fn reachable(&self) -> BTreeSet<u64> {
-        let heard = self.raft.heard().borrow().clone();
-        heard.into_iter().chain(self.raft.role().borrow().leader).collect()
-    }
 }
 
 #[tonic::async_trait]
@@ -179,7 +173,7 @@ impl Managers for ManagersService {
         let force = request.into_inner().force;
         let _turn = self.turn.lock().await;
         let store = self.read().await?;
-        let reachable = self.reachable();
+        let reachable = reachable(&self.raft);
         let depart = |store: &Store| depart_node(store, peer.node, force, &reachable, now());
         if depart(&store).is_err() && store.node(peer.node).is_none() {
             return Ok(Response::new(DepartResponse {}));
@@ -191,6 +185,12 @@ impl Managers for ManagersService {
         self.note(depart).await?;
         Ok(Response::new(DepartResponse {}))
     }
+}
+
+/// Raft's numbers of the managers that answer, the leader's among them.
+pub fn reachable(raft: &Raft) -> BTreeSet<u64> {
+    let heard = raft.heard().borrow().clone();
+    heard.into_iter().chain(raft.role().borrow().leader).collect()
 }
 
 /// Why a manager is not let in, with what to do.

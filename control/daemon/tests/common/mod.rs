@@ -1,6 +1,10 @@
 //! The manager, the worker and the fakes.
 
+// Each test crate uses what it needs.
+#![allow(dead_code)]
+
 pub mod fakes;
+pub mod node;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -210,6 +214,7 @@ pub fn application(token: JoinToken, remote: String, number: u8) -> Application 
         },
         unheard: Some("nothing listens here".into()),
         availability: Availability::Active,
+        back: None,
     }
 }
 
@@ -217,7 +222,7 @@ fn raft_config(dir: &TempDir) -> RaftConfig {
     RaftConfig::new(dir.path().join("state.redb"), 1, 1)
 }
 
-fn issue(authority: &Authority, node: NodeId, cluster: ClusterId) -> NodeIdentity {
+pub fn issue(authority: &Authority, node: NodeId, cluster: ClusterId) -> NodeIdentity {
     let csr = CertificateRequest::create().unwrap();
     let subject = (node, Role::Manager, cluster);
     let certificate =
@@ -225,7 +230,7 @@ fn issue(authority: &Authority, node: NodeId, cluster: ClusterId) -> NodeIdentit
     NodeIdentity::new(&certificate, &csr.key_pem).unwrap()
 }
 
-fn first(authority: &Authority, cluster: ClusterId, node: NodeId, addr: SocketAddr) -> Transaction {
+pub fn first(authority: &Authority, cluster: ClusterId, node: NodeId, addr: SocketAddr) -> Transaction {
     let description = NodeDescription { hostname: "m1".into(), ..NodeDescription::default() };
     let request = InitCluster {
         id: cluster,
@@ -249,7 +254,7 @@ fn first(authority: &Authority, cluster: ClusterId, node: NodeId, addr: SocketAd
     init_cluster(&Store::default(), request, now(), &mut SystemEntropy).unwrap()
 }
 
-fn service(name: &str, replicas: u32) -> ServiceSpec {
+pub fn service(name: &str, replicas: u32) -> ServiceSpec {
     ServiceSpec {
         name: name.parse().unwrap(),
         labels: std::collections::BTreeMap::new(),
