@@ -210,7 +210,11 @@ impl ToLeader {
         }
         let (tls, role) = (Arc::clone(&self.inner.tls), self.inner.raft.role());
         let opening = Link::open(leader, tls, role, self.inner.closed.subscribe());
-        let link = timeout_at(deadline, opening).await.map_err(late)?;
+        let link = tokio::select! {
+            opened = timeout_at(deadline, opening) => opened.map_err(late)?,
+            // One that is frozen keeps its callers waiting, and nobody has to.
+            () = self.moved(leader, deadline) => return Err(unreached("it leads no longer".to_owned())),
+        };
         let link = link.map_err(|error| unreached(error.to_string()))?;
         let sender = link.sender(leader).ok_or_else(|| unreached("it went away".to_owned()))?;
         *kept = Some(link);

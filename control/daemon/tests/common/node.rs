@@ -159,14 +159,17 @@ impl Node {
         let (agent, inbox) = ways();
         let (told, session_state) = watch::channel(SessionState::Lost { error: String::new() });
         let (end, ends) = watch::channel(None);
+        let file = SavedFile::new(dir.path().join("view"));
+        let saved = file.load().unwrap();
         let settings = SessionSettings {
+            node: membership.node,
             tls: Arc::new(tls.client_config().unwrap()),
             advertise_addr: membership.advertise_addr,
             data_path_addr: membership.data_path_addr,
             outbox: agent.outbox.clone(),
             events: agent.events.clone(),
         };
-        let session = tokio::spawn(session::keep(settings, managers, told, ends));
+        let session = tokio::spawn(async move { session::keep(settings, &saved, managers, told, ends).await });
         tokio::spawn(record.clone().remember(known.clone()));
         tokio::spawn(record.clone().follow(agent.standing.clone()));
         let facts = NodeFacts {
@@ -189,7 +192,6 @@ impl Node {
             clock: system_clock(),
         };
         tokio::spawn(renewing.run(stopping.clone()));
-        let file = SavedFile::new(dir.path().join("view"));
         worker::start(facts, runtime.clone(), network, file, inbox, stopping).await.unwrap();
         Self { dir, office, record, keys, runtime, stop, end, session, state: session_state }
     }
@@ -298,7 +300,7 @@ impl Node {
 
     pub async fn served(&self) {
         let mut state = self.state.clone();
-        let open = state.wait_for(|state| *state == SessionState::Open);
+        let open = state.wait_for(SessionState::is_open);
         drop(timeout(PATIENCE, open).await.unwrap().unwrap());
     }
 }
