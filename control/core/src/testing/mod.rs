@@ -24,6 +24,15 @@ pub(crate) fn cases(usual: u32) -> proptest::test_runner::Config {
     proptest::test_runner::Config { cases, failure_persistence: None, ..Default::default() }
 }
 
+/// Time that this thread has had a processor (`/proc/PID/schedstat`, first field): what a bound on work is
+/// measured in, whatever else the machine does.
+#[cfg(test)]
+pub(crate) fn processor_time() -> std::time::Duration {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").expect("a kernel with schedstat");
+    let nanos = text.split(' ').next().and_then(|field| field.parse().ok());
+    std::time::Duration::from_nanos(nanos.expect("nanoseconds"))
+}
+
 impl Seeded {
     fn next_u64(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
