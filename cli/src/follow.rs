@@ -76,7 +76,7 @@ mod tests {
     #[test]
     fn what_goes_away_by_itself_is_borne_with() {
         let daemon = |status, message: &str| CliError::Daemon { status, message: message.to_owned() };
-        assert_eq!(patience(&daemon(503, "no manager leads")), Some(PATIENCE));
+        assert_eq!(patience(&daemon(503, "The swarm does not have a leader.")), Some(PATIENCE));
         assert_eq!(patience(&daemon(404, "service web not found")), None);
         let worker =
             "This node is not a swarm manager. Worker nodes can't be used to view or modify cluster state.";

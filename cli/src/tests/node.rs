@@ -31,7 +31,7 @@ async fn promote_returns_when_the_node_votes_even_over_a_change_of_the_leader() 
         ("POST /nodes/n2id/update", 200, ""),
         // The watch ends before it is so, then nobody leads, then it is so.
         ("GET /mesh/v1/watch", 200, &put(&wanted)),
-        ("GET /mesh/v1/watch", 503, r#"{"message":"no manager leads"}"#),
+        ("GET /mesh/v1/watch", 503, r#"{"message":"The swarm does not have a leader."}"#),
         ("GET /mesh/v1/watch", 200, &voting),
     ]);
     assert_eq!(

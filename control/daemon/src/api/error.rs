@@ -165,6 +165,8 @@ fn refusal_status(kind: RefusalKind) -> StatusCode {
 
 #[cfg(test)]
 mod tests {
+    use mesh_identity::LockError;
+
     use super::*;
 
     /// The whole table: a kind that is added has to be placed here.
@@ -197,6 +199,11 @@ mod tests {
             (ApiError::TooLarge { limit: 1 }, 413),
             (ApiError::Daemon(DaemonError::NotManager), 503),
             (ApiError::Daemon(DaemonError::NoAddress), 400),
+            (ApiError::Daemon(LockError::Locked.into()), 503),
+            (ApiError::Daemon(LockError::NotLocked.into()), 409),
+            (ApiError::Daemon(LockError::WrongKey.into()), 400),
+            (ApiError::Daemon(LockError::Text { reason: "x" }.into()), 400),
+            (ApiError::Daemon(LockError::Corrupt { reason: "x" }.into()), 500),
             (cluster(true), 503),
             (cluster(false), 500),
         ] {

@@ -107,8 +107,9 @@ impl Watcher {
     async fn follow(&self, since: u64) -> Result<(), Gone> {
         // The feed is opened before the store is looked at, so nothing falls between.
         let mut feed = self.ledger.feed();
-        // What the managers are to each other at first is told with the store.
-        let mut peers = self.ledger.follow_peers().skip(1);
+        let mut peers = self.ledger.follow_peers();
+        // What the managers are to each other now is told with the store.
+        peers.next().await;
         let mut told = self.tell_store(since).await?;
         loop {
             tokio::select! {

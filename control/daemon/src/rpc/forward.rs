@@ -46,7 +46,10 @@ const REDIAL: Duration = Duration::from_millis(50);
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ForwardError {
     /// It was not sent to anybody.
-    #[error("no manager leads now: try again")]
+    #[error(
+        "The swarm does not have a leader. It's possible that too few managers are online. Make sure more than half \
+         of the managers are online."
+    )]
     NoLeader,
     /// It was not sent to anybody.
     #[error("the manager that leads, at {addr}, cannot be reached: {error}: try again")]

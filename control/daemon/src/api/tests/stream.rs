@@ -2,6 +2,7 @@
 
 use mesh_api::mesh::{Object, ObjectKind, WatchEvent};
 
+use super::super::backend::Peers;
 use super::double::Client;
 use super::lines::Lines;
 
@@ -47,6 +48,20 @@ async fn a_watch_tells_what_is_then_what_changes() {
     match lines.next().await {
         Some(WatchEvent::Delete { kind: ObjectKind::Service, id, .. }) => {
             assert_eq!(id, made["ID"].as_str().unwrap());
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_watch_tells_who_leads() {
+    let client = Client::manager();
+    let mut lines = Lines::open(&client, "/mesh/v1/watch?kinds=node").await;
+    lines.beginning().await;
+    client.ledger.peers.send_replace(Peers { leader: Some(2), ..Peers::default() });
+    match lines.next().await {
+        Some(WatchEvent::Put { object: Object::Node(node), .. }) => {
+            assert!(!node.manager_status.expect("a manager").leader);
         }
         other => panic!("{other:?}"),
     }
