@@ -84,8 +84,8 @@ impl Client {
 
     /// `POST /swarm/join`
     pub async fn join(&self, request: &JoinRequest) -> Result<(), CliError> {
-        let request = self.model(Ok(request))?;
-        self.docker.join_swarm(request).await.map_err(|error| failure(&self.http, error))
+        // bollard's model has no place for the availability.
+        self.http.post::<Value>("/swarm/join", request).await.map(|_| ())
     }
 
     /// `POST /swarm/leave`

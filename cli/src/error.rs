@@ -119,7 +119,7 @@ impl CliError {
 
 /// What to do about the refusals that people meet most, by words of the daemon's message. The rest say it
 /// themselves.
-const HINTS: [(&str, &str); 14] = [
+const HINTS: [(&str, &str); 17] = [
     ("name conflicts with an existing object", "choose another name, or remove that one first"),
     ("update out of sequence", "it was changed in the meantime: try again"),
     ("is already in use by service", "publish another port, or remove that one first"),
@@ -136,6 +136,16 @@ const HINTS: [(&str, &str); 14] = [
         "would result in a loss of quorum",
         "bring managers back that are unreachable, or promote another node first",
     ),
+    (
+        "The swarm does not have a leader",
+        "look with `meshctl info` on each; where most are lost for good, `meshctl swarm init --force-new-cluster \
+         --dry-run` on one that is left says what it would go on with",
+    ),
+    (
+        "to connect this node to swarm and try again",
+        "with meshctl: `meshctl swarm init` or `meshctl swarm join`",
+    ),
+    ("Worker nodes can't be used", "`meshctl info` shows the managers' addresses"),
     ("needs to be unlocked before it can be used", "with meshctl: `meshctl swarm unlock`"),
     ("invalid key provided", "`meshctl swarm unlock-key` shows the key on another manager"),
     (" not found", "`ls` shows what there is"),

@@ -50,7 +50,10 @@ pub async fn run(args: &EventsArgs, client: &Client, shell: &mut Shell) -> Resul
             None if args.until.is_some() => return Ok(()),
             None => {
                 let host = client.http().host().to_owned();
-                return Err(CliError::Broken { host, reason: "the events ended".to_owned() });
+                return Err(CliError::Broken {
+                    host,
+                    reason: "the events ended, as when it stops or is no manager any more".to_owned(),
+                });
             }
         }
     }

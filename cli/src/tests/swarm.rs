@@ -178,3 +178,17 @@ async fn what_going_on_alone_means_is_told_first() {
         "{sent}"
     );
 }
+
+#[tokio::test]
+async fn a_join_says_everything_that_was_asked_for() {
+    let worker = INFO.replace("true", "false");
+    let fake = Fake::new(&[("POST /swarm/join", 200, ""), ("GET /info", 200, &worker)]);
+    let words =
+        ["swarm", "join", "--token", "SWMTKN-1-x", "--availability", "drain", "--data-path-addr", "eth1"];
+    let said = fake.says(&[&words[..], &["192.0.2.11"]].concat()).await;
+    assert_eq!(said, "This node joined a swarm as a worker.\n");
+    let sent = fake.changes().remove(0);
+    for part in [r#""Availability":"drain""#, r#""DataPathAddr":"eth1""#, r#""RemoteAddrs":["192.0.2.11"]"#] {
+        assert!(sent.contains(part), "{sent}");
+    }
+}

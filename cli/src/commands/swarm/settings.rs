@@ -26,7 +26,7 @@ pub struct SettingFlags {
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..))]
     snapshot_interval: Option<u64>,
     /// Tasks kept for each slot, the current one counted [default of a new cluster: 5]
-    #[arg(long, value_name = "NUMBER")]
+    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
     task_history_limit: Option<i64>,
     /// How replies of published ports travel: through the node that was asked, or direct
     #[arg(long, value_enum)]

@@ -54,7 +54,7 @@ impl Daemon {
 
     /// Unseals a locked manager's keys with the unlock key, and goes on with its start.
     pub async fn unlock(&self, key: &str) -> Result<(), DaemonError> {
-        let key: UnlockKey = key.parse()?;
+        let key = key.parse::<UnlockKey>();
         let (locked, keys) = {
             let mut status = self.status();
             let locked = match &*status {
@@ -64,7 +64,7 @@ impl Daemon {
                 Status::Changing => return Err(DaemonError::Busy),
                 Status::Inactive | Status::Joining { .. } => return Err(DaemonError::NoCluster),
             };
-            let keys = locked.keys.unlock(&key)?;
+            let keys = locked.keys.unlock(&key?)?;
             match std::mem::replace(&mut *status, Status::Changing) {
                 Status::Locked(locked) => (locked, keys),
                 other => {
