@@ -68,7 +68,7 @@ fn path(args: &EventsArgs, now: Timestamp, zone: &TimeZone) -> Result<String, Cl
     for (name, text) in [("since", &args.since), ("until", &args.until)] {
         if let Some(text) = text {
             let time = moment(text, now, zone).map_err(|why| CliError::Usage(format!("--{name}: {why}")))?;
-            path.push_str(&format!("&{name}={time}"));
+            path.extend(["&", name, "=", &time]);
         }
     }
     Ok(path)
@@ -118,11 +118,9 @@ fn line(event: &Event, zone: &TimeZone) -> String {
     let time = time.strftime(&format!("%Y-%m-%dT%H:%M:%S.%9f{offset}")).to_string();
     let attributes = &event.actor.attributes;
     let attributes: Vec<_> = attributes.iter().map(|(key, value)| format!("{key}={value}")).collect();
-    let mut line = format!("{time} {} {} {}", event.kind, event.action, event.actor.id);
-    if !attributes.is_empty() {
-        line.push_str(&format!(" ({})", attributes.join(", ")));
-    }
-    line
+    let attributes =
+        if attributes.is_empty() { String::new() } else { format!(" ({})", attributes.join(", ")) };
+    format!("{time} {} {} {}{attributes}", event.kind, event.action, event.actor.id)
 }
 
 #[cfg(test)]

@@ -182,7 +182,6 @@ impl DaemonError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Lock(LockError::NotLocked) => ErrorKind::Conflict,
-            Self::Lock(LockError::Text { .. } | LockError::WrongKey) => ErrorKind::InvalidArgument,
             Self::Lock(LockError::Corrupt { .. }) => ErrorKind::Internal,
             Self::Lock(LockError::Locked)
             | Self::NoCluster
@@ -196,7 +195,8 @@ impl DaemonError {
             | Self::JoinTimeout
             | Self::ManagerClosed { .. }
             | Self::Busy => ErrorKind::Unavailable,
-            Self::InvalidField { .. }
+            Self::Lock(LockError::Text { .. } | LockError::WrongKey)
+            | Self::InvalidField { .. }
             | Self::NoAddress
             | Self::ManyAddresses { .. }
             | Self::NotAvailable { .. }

@@ -72,7 +72,7 @@ impl RootCertificate {
 pub struct Issuer {
     /// The subject of the signer's certificate (RFC 5280, Name).
     pub subject: Vec<u8>,
-    /// The signer's key (RFC 5280, SubjectPublicKeyInfo).
+    /// The signer's key (RFC 5280, `SubjectPublicKeyInfo`).
     pub public_key: Vec<u8>,
 }
 

@@ -15,7 +15,7 @@ use crate::output::Shell;
 
 /// How long a node may take until it is a manager, or none any more: it renews its certificate, hears the whole
 /// log and is voted in.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// `meshctl node promote` and `demote`
 #[derive(Debug, Args)]

@@ -129,16 +129,16 @@ fn progress(key: &str, nodes: &[Node]) -> String {
     let is_behind =
         |node: &&Node| node.description.tls_info.as_ref().is_none_or(|tls| tls.cert_issuer_public_key != key);
     let behind: Vec<_> = nodes.iter().filter(is_behind).collect();
-    let mut line = format!("rotated TLS certificates: {}/{} nodes", nodes.len() - behind.len(), nodes.len());
-    let away: Vec<_> = behind.iter().filter(|node| node.status.state != "ready").collect();
-    if !away.is_empty() {
-        let names: Vec<_> = away.iter().map(|node| node.description.hostname.as_str()).collect();
-        line.push_str(&format!(
-            " (waiting for {}, not reachable: start it, or remove it with `meshctl node rm --force`)",
-            names.join(", ")
-        ));
+    let line = format!("rotated TLS certificates: {}/{} nodes", nodes.len() - behind.len(), nodes.len());
+    let away = behind.iter().filter(|node| node.status.state != "ready");
+    let away: Vec<_> = away.map(|node| node.description.hostname.as_str()).collect();
+    match away.as_slice() {
+        [] => line,
+        away => format!(
+            "{line} (waiting for {}, not reachable: start it, or remove it with `meshctl node rm --force`)",
+            away.join(", ")
+        ),
     }
-    line
 }
 
 #[cfg(test)]

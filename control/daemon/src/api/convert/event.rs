@@ -90,7 +90,7 @@ impl News {
     }
 
     fn at(mut self, action: &str, time: Timestamp) -> Self {
-        self.event.action = action.to_owned();
+        action.clone_into(&mut self.event.action);
         self.event.time_nano = i64::try_from(time.0).unwrap_or(i64::MAX);
         self.event.time = self.event.time_nano / 1_000_000_000;
         self

@@ -95,7 +95,7 @@ mod tests {
         assert_eq!(shown.trust_root, root.pem());
         let key = BASE64.decode(&shown.cert_issuer_public_key).unwrap();
         assert_eq!(key, root.issuer().unwrap().public_key);
-        assert!(shown.cert_issuer_subject.starts_with("M"), "a DER sequence");
+        assert!(shown.cert_issuer_subject.starts_with('M'), "a DER sequence");
         assert_eq!(roots.of_node(root.digest().0), shown);
     }
 
