@@ -36,7 +36,7 @@ pub struct FakeAgent {
     /// Tasks whose states are to be reported.
     unsaid: BTreeSet<TaskId>,
     /// Reports of this session that were not taken yet.
-    said: VecDeque<(u64, BTreeSet<TaskId>)>,
+    said: VecDeque<(u64, Vec<(TaskId, TaskState)>)>,
     /// Number of this session's last report.
     number: u64,
     due: BTreeSet<(Timestamp, TaskId, TaskState)>,
@@ -62,7 +62,8 @@ impl FakeAgent {
     /// Begins a new session: what was said in the last one and not taken is said again.
     pub fn begin_session(&mut self) {
         self.number = 0;
-        self.unsaid.extend(self.said.drain(..).flat_map(|(_, tasks)| tasks));
+        let said = self.said.drain(..).flat_map(|(_, states)| states);
+        self.unsaid.extend(said.map(|(task, _)| task));
     }
 
     /// What is to be reported, with the report's number.
@@ -74,7 +75,7 @@ impl FakeAgent {
             return None;
         }
         self.number += 1;
-        self.said.push_back((self.number, tasks));
+        self.said.push_back((self.number, statuses.iter().map(|(id, status)| (*id, status.state)).collect()));
         Some((self.number, statuses))
     }
 
@@ -83,11 +84,10 @@ impl FakeAgent {
         !self.unsaid.is_empty() || !self.said.is_empty()
     }
 
-    /// The manager has all reports up to this number.
-    pub fn taken(&mut self, number: u64) {
-        while self.said.front().is_some_and(|(said, _)| *said <= number) {
-            self.said.pop_front();
-        }
+    /// The manager has all reports up to this number; gives back what they said.
+    pub fn taken(&mut self, number: u64) -> Vec<(TaskId, TaskState)> {
+        let count = self.said.partition_point(|(said, _)| *said <= number);
+        self.said.drain(..count).flat_map(|(_, states)| states).collect()
     }
 
     /// Loses all that it was told, and knows that.

@@ -261,9 +261,22 @@ impl VirtualCluster {
             self.deliver(session, update);
         }
         for (session, number) in taken {
-            if let Some(node) = self.node_of(session).and_then(|id| self.nodes.get_mut(&id)) {
-                node.agent.taken(number);
+            if let Some(id) = self.node_of(session) {
+                self.take(id, number);
             }
+        }
+    }
+
+    /// An agent hears that its reports are durable, which they have to be.
+    fn take(&mut self, id: NodeId, number: u64) {
+        let Some(node) = self.nodes.get_mut(&id) else { return };
+        for (task, state) in node.agent.taken(number) {
+            let known =
+                self.store.task(task).filter(|task| task.node == Some(id)).map(|task| task.status.state);
+            assert!(
+                known.is_none_or(|known| known >= state),
+                "task {task} is {known:?}, and {state} was taken"
+            );
         }
     }
 
