@@ -4,9 +4,10 @@
 mod founding;
 mod keeping;
 mod request;
+mod returning;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use mesh_core::id::NodeId;
 use mesh_core::spec::Role;
@@ -182,7 +183,7 @@ impl Daemon {
         }
     }
 
-    /// Joins a cluster; returns when a manager serves this node, or with [`DaemonError::JoinTimeout`] after
+    /// Joins a cluster, or comes back to it after too long a time; returns when a manager serves this node, or with [`DaemonError::JoinTimeout`] after
     /// 20 s while the attempt goes on.
     pub async fn join(&self, request: JoinRequest) -> Result<(), DaemonError> {
         let token: JoinToken = request.token.parse()?;
@@ -194,18 +195,22 @@ impl Daemon {
             let reason = "name at least one manager, ADDR[:PORT]".to_owned();
             return Err(DaemonError::InvalidField { field: "RemoteAddrs", value: String::new(), reason });
         }
-        self.begin()?;
-        // A manager is to be reached before it is let in, and the token does not say what it makes of the node.
-        let listener = office::listen(addresses.listen).await;
-        let unheard = listener.as_ref().err().map(DaemonError::to_string);
         let application = Application {
             remotes,
             token,
             addresses,
-            unheard,
+            unheard: None,
             availability: request.availability,
             back: None,
         };
+        if let Some(member) = self.lapsed(SystemTime::now()) {
+            return self.come_back(member, application).await;
+        }
+        self.begin()?;
+        // A manager is to be reached before it is let in, and the token does not say what it makes of the node.
+        let listener = office::listen(application.addresses.listen).await;
+        let unheard = listener.as_ref().err().map(DaemonError::to_string);
+        let application = Application { unheard, ..application };
         let (told, outcome) = tokio::sync::oneshot::channel();
         let daemon = self.clone();
         let (go, gone) = tokio::sync::oneshot::channel();

@@ -84,6 +84,11 @@ pub enum DaemonError {
          Use the \"docker info\" command to see the current swarm status of your node."
     )]
     JoinTimeout,
+    /// No manager let a node come back.
+    #[error(
+        "no manager answered within 20 s: this node is not back in its cluster; see that one is up, and try again"
+    )]
+    NotBack,
     /// Another init, join or leave is under way.
     #[error("another init, join or leave of this node is under way: wait until it is over")]
     Busy,
@@ -193,6 +198,7 @@ impl DaemonError {
             | Self::LeavesAsManager { .. }
             | Self::HasQuorum
             | Self::JoinTimeout
+            | Self::NotBack
             | Self::ManagerClosed { .. }
             | Self::Busy => ErrorKind::Unavailable,
             Self::Lock(LockError::Text { .. } | LockError::WrongKey)

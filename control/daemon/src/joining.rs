@@ -1,6 +1,5 @@
 //! Joining: from a token to a certificate.
 
-use std::error::Error;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +7,6 @@ use std::time::Duration;
 use mesh_core::spec::Availability;
 use mesh_identity::tls::{NodeIdentity, joiner_config};
 use mesh_identity::{CertificateRequest, IdentityError, JoinToken, LiveTls, TrustBundle};
-use rustls::ClientConfig;
 use tonic::Code;
 
 use crate::addresses::Addresses;
@@ -38,8 +36,8 @@ pub struct Application {
     pub unheard: Option<String>,
     /// Whether it takes tasks.
     pub availability: Availability,
-    /// What a node shows and trusts that comes back, because its certificate is over; `None` for a machine that
-    /// is no node yet.
+    /// What a node shows that comes back, because its certificate is over; `None` for a machine that is no node
+    /// yet.
     pub back: Option<LiveTls>,
 }
 
@@ -86,7 +84,8 @@ impl Application {
     }
 
     async fn ask(&self, remote: &str, csr: &CertificateRequest) -> Result<Admission, Attempt> {
-        let tls = self.tls().map_err(|error| Attempt::Never(error.into()))?;
+        let tls = joiner_config(self.token.root, self.back.as_ref())
+            .map_err(|error| Attempt::Never(error.into()))?;
         let connected = client::connect(remote.to_owned(), Arc::new(tls)).await;
         let channel = connected.map_err(|error| unconnected(remote, &error))?;
         let mut client = JoinClient::new(channel).max_decoding_message_size(JOIN_MESSAGE_MAX);
@@ -119,15 +118,6 @@ impl Application {
                 envelope::seal("the node's availability", &self.availability).map_err(sealed)?,
             ),
         })
-    }
-
-    /// Whom this machine trusts, and what it shows.
-    fn tls(&self) -> Result<ClientConfig, IdentityError> {
-        match &self.back {
-            None => joiner_config(self.token.root),
-            Some(own) if own.trusted().root(self.token.root).is_some() => own.client_config(),
-            Some(_) => Err(IdentityError::ForeignRoot { expected: self.token.root.to_string() }),
-        }
     }
 
     /// A manager cannot know why this node does not listen.
@@ -184,25 +174,9 @@ fn refused(remote: &str, message: &str) -> Attempt {
 
 /// A manager that shows the wrong certificates will not show others later; one that is not there may come.
 fn unconnected(remote: &str, error: &tonic::transport::Error) -> Attempt {
-    match tls_error(error) {
+    match client::tls_error(error) {
         Some(rustls::Error::General(words)) => refused(remote, words),
-        Some(other) => refused(remote, &other.to_string()),
+        Some(other) => refused(remote, &client::explained(other, None)),
         None => Attempt::Later(format!("{remote}: {}", chain(error))),
     }
-}
-
-/// The TLS error that caused `error`, if one did.
-fn tls_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
-    let mut cause = Some(error);
-    while let Some(current) = cause {
-        let inside = current
-            .downcast_ref::<std::io::Error>()
-            .and_then(std::io::Error::get_ref)
-            .and_then(|inner| inner.downcast_ref::<rustls::Error>());
-        if let Some(found) = inside.or_else(|| current.downcast_ref::<rustls::Error>()) {
-            return Some(found);
-        }
-        cause = current.source();
-    }
-    None
 }

@@ -281,3 +281,6 @@ fn raft_keys(data: &DataKeys) -> RaftKeys {
     let key = |(id, bytes): (u32, &[u8; 32])| DataKey { id, bytes: *bytes };
     data.older().map(key).fold(RaftKeys::new(key(data.newest())), RaftKeys::after)
 }
+
+#[cfg(test)]
+mod tests;

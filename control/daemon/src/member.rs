@@ -8,6 +8,7 @@ use futures_util::future::join_all;
 use mesh_core::spec::Role;
 use mesh_dataplane::Dataplane;
 use mesh_identity::LiveTls;
+use mesh_identity::files::IdentityDir;
 use mesh_runtime::native::{NativeConfig, NativeRuntime};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -22,6 +23,7 @@ use crate::agent::worker;
 use crate::api::forward::RemoteApi;
 use crate::config::Config;
 use crate::error::DaemonError;
+use crate::joining::Admission;
 use crate::keys::Keys;
 use crate::office::{ManagerStart, Office, Place};
 use crate::record::Record;
@@ -36,6 +38,9 @@ const RELEASE: std::time::Duration = std::time::Duration::from_secs(2);
 /// A node that is in a cluster.
 pub struct Member {
     record: Record,
+    keys: Keys,
+    files: IdentityDir,
+    tls: LiveTls,
     office: Office,
     dataplane: Arc<Dataplane>,
     network: Network,
@@ -106,20 +111,25 @@ impl Member {
         tokio::spawn(record.clone().remember(known.clone()));
         tokio::spawn(record.clone().follow(agent.standing.clone()));
         let (stop_agent, agent_stops) = watch::channel(false);
+        let files = state.identity();
         let renewing = Renewing {
-            keys,
-            files: state.identity(),
-            tls,
+            keys: keys.clone(),
+            files: files.clone(),
+            tls: tls.clone(),
             managers: known,
             standing: agent.standing.clone(),
             post: office.post(),
             clock: system_clock(),
+            told: None,
         };
         tokio::spawn(renewing.run(agent_stops.clone()));
         let running = Running { session, end_session, stop_agent };
         match start_agent(config, state, &membership, inbox, agent_stops).await {
             Ok((dataplane, network)) => Ok(Self {
                 record,
+                keys,
+                files,
+                tls,
                 office,
                 dataplane,
                 network,
@@ -144,6 +154,25 @@ impl Member {
     pub fn is_manager(&self) -> bool {
         let membership = self.record.now();
         membership.role == Role::Manager || membership.raft_id.is_some()
+    }
+
+    /// Where its keys are kept.
+    pub fn keys(&self) -> &Keys {
+        &self.keys
+    }
+
+    /// What it shows and trusts.
+    pub fn tls(&self) -> &LiveTls {
+        &self.tls
+    }
+
+    /// Goes on with what a manager gave when this node came back.
+    pub fn take_back(&self, admission: &Admission) -> Result<(), DaemonError> {
+        self.files.save_trust(&admission.trust)?;
+        self.tls.trust(admission.trust.clone())?;
+        self.keys.renew(admission.identity.clone())?;
+        self.tls.present(&admission.identity);
+        Ok(())
     }
 
     /// This node's part as a manager.
@@ -292,7 +321,7 @@ fn hold_session(
 ) -> Result<HeldSession, DaemonError> {
     let settings = SessionSettings {
         node: membership.node,
-        tls: Arc::new(tls.client_config()?),
+        tls: tls.clone(),
         advertise_addr: membership.advertise_addr,
         data_path_addr: membership.data_path_addr,
         outbox: agent.outbox.clone(),

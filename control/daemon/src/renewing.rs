@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use mesh_core::assignment::Standing;
+use mesh_core::id::NodeId;
 use mesh_core::spec::Role;
 use mesh_identity::files::IdentityDir;
 use mesh_identity::tls::NodeIdentity;
@@ -104,13 +105,19 @@ impl Known<'_> {
 
 /// Why a step did not succeed.
 #[derive(Debug, thiserror::Error)]
-enum StepError {
+pub enum StepError {
+    /// No manager did what it was asked for.
     #[error("{}", .0.message())]
     Manager(#[from] Status),
+    /// A key, certificate or file cannot be used.
     #[error(transparent)]
     Identity(#[from] IdentityError),
-    #[error("the manager's certificate is for node {0}")]
-    Foreign(mesh_core::id::NodeId),
+    /// A manager gave another node's certificate.
+    #[error("the manager gave a certificate for node {node}")]
+    Foreign {
+        /// The other node.
+        node: NodeId,
+    },
 }
 
 /// What renewing needs of the node.
@@ -129,6 +136,8 @@ pub struct Renewing {
     pub post: watch::Receiver<Post>,
     /// The time.
     pub clock: Clock,
+    /// The certificate (PEM) that the managers know of.
+    pub told: Option<String>,
 }
 
 /// What happened while there was nothing to do.
@@ -141,11 +150,10 @@ impl Renewing {
     /// Runs until `stop` says so.
     pub async fn run(mut self, mut stop: Stop) {
         let mut wait = BACK_OFF.0;
-        let mut told = None;
         loop {
             let step = tokio::select! {
                 () = raised(&mut stop) => return,
-                step = self.step(&mut told) => step,
+                step = self.step() => step,
             };
             let pause = match step {
                 Ok(pause) => {
@@ -166,7 +174,7 @@ impl Renewing {
     }
 
     /// Does what is due, and says how long nothing else is.
-    async fn step(&mut self, told: &mut Option<String>) -> Result<Duration, StepError> {
+    pub async fn step(&mut self) -> Result<Duration, StepError> {
         let standing = self.standing.borrow_and_update().clone();
         if let Some(standing) = &standing {
             self.trust(&standing.trust)?;
@@ -178,13 +186,12 @@ impl Renewing {
         match known.due(Moment::from((self.clock)()))? {
             Due::Now(reason) => {
                 self.renew(reason).await?;
+                self.tell().await?;
                 Ok(if reason == Reason::Age { AGED } else { CHANGED })
             }
             Due::Later(wait) => {
-                let certificate = to_pem(own.certificate());
-                if standing.is_some() && told.as_ref() != Some(&certificate) {
-                    self.tell(certificate.clone()).await?;
-                    *told = Some(certificate);
+                if standing.is_some() {
+                    self.tell().await?;
                 }
                 Ok(wait.min(LOOK))
             }
@@ -214,7 +221,7 @@ impl Renewing {
         let identity = NodeIdentity::new(&given.certificate, &csr.key_pem)?;
         let node = self.keys.identity().peer().node;
         if identity.peer().node != node {
-            return Err(StepError::Foreign(identity.peer().node));
+            return Err(StepError::Foreign { node: identity.peer().node });
         }
         // Trusted before it is shown: the cross-signed root goes with it.
         self.trust(&given.trust)?;
@@ -227,14 +234,19 @@ impl Renewing {
         Ok(())
     }
 
-    /// Tells the managers what is shown now.
-    async fn tell(&self, certificate: String) -> Result<(), StepError> {
-        let request = UsedRequest { certificate };
+    /// Tells the managers which certificate is on disk and shown now, unless they know.
+    async fn tell(&mut self) -> Result<(), StepError> {
+        let certificate = to_pem(self.keys.identity().certificate());
+        if self.told.as_ref() == Some(&certificate) {
+            return Ok(());
+        }
+        let request = UsedRequest { certificate: certificate.clone() };
         self.ask(|mut client| {
             let request = request.clone();
             async move { client.used(request).await }
         })
         .await?;
+        self.told = Some(certificate);
         Ok(())
     }
 
@@ -270,7 +282,7 @@ impl Renewing {
 
 #[cfg(test)]
 mod tests {
-    use mesh_core::id::{ClusterId, NodeId};
+    use mesh_core::id::ClusterId;
     use mesh_identity::Authority;
 
     use super::*;

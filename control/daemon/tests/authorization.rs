@@ -130,7 +130,7 @@ fn the_table_has_every_call_of_the_protocol_and_no_two_alike() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_call_is_served_without_the_right_certificate_and_role() {
     let cluster = Cluster::start().await;
-    let nobody = mesh_identity::tls::joiner_config(cluster.trust().named()).unwrap();
+    let nobody = mesh_identity::tls::joiner_config(cluster.trust().named(), None).unwrap();
     let nobody = client::connect(cluster.addr().to_string(), Arc::new(nobody)).await.unwrap();
     // Even joining is refused, since the token's secret is wrong.
     try_all("nobody", &nobody, &cluster, &[]).await;

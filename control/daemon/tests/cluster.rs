@@ -151,7 +151,7 @@ async fn wrong_tokens_are_refused_for_good() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sessions_are_for_nodes_of_the_cluster_alone() {
     let cluster = Cluster::start().await;
-    let nobody = mesh_identity::tls::joiner_config(cluster.token(Role::Worker).root).unwrap();
+    let nobody = mesh_identity::tls::joiner_config(cluster.token(Role::Worker).root, None).unwrap();
     let (to, hello) = tokio::sync::mpsc::channel(1);
     to.send(AgentMessage { kind: None }).await.unwrap();
     let channel = meshd::rpc::client::connect(cluster.addr().to_string(), nobody.into()).await.unwrap();

@@ -16,6 +16,7 @@ use rustls::sign::{CertifiedKey, SigningKey};
 use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
 use rustls::{ClientConfig, DigitallySignedStruct, DistinguishedName, ServerConfig, SignatureScheme};
 
+use crate::certificate::PeerIdentity;
 use crate::error::IdentityError;
 use crate::tls::{
     ALPN, NodeIdentity, no_tls12, provider, schemes, verified, verified_or_over, verify_signature,
@@ -40,6 +41,7 @@ struct Current {
 
 #[derive(Debug, Clone)]
 struct Own {
+    peer: PeerIdentity,
     certificate: CertificateDer<'static>,
     key: Arc<dyn SigningKey>,
 }
@@ -53,7 +55,8 @@ struct Trust {
 
 impl Own {
     fn new(identity: &NodeIdentity) -> Self {
-        Self { certificate: identity.certificate().clone(), key: identity.signing_key() }
+        let (peer, certificate) = (*identity.peer(), identity.certificate().clone());
+        Self { peer, certificate, key: identity.signing_key() }
     }
 }
 
@@ -109,9 +112,9 @@ impl LiveTls {
         Ok(())
     }
 
-    /// The certificate that is shown now, DER.
-    pub fn shown(&self) -> CertificateDer<'static> {
-        self.current.load().own.certificate.clone()
+    /// What the certificate that is shown now says.
+    pub fn own(&self) -> PeerIdentity {
+        self.current.load().own.peer
     }
 
     /// What is trusted now.

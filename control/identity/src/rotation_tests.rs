@@ -81,7 +81,7 @@ impl Cluster {
     /// A joiner whose token names this root.
     fn join(&self, root: &Authority) -> Meeting {
         let server = self.manager.server_config().unwrap();
-        meeting(Arc::new(joiner_config(root.root().digest()).unwrap()), Arc::new(server), b"secret")
+        meeting(Arc::new(joiner_config(root.root().digest(), None).unwrap()), Arc::new(server), b"secret")
     }
 }
 

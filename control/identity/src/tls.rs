@@ -17,6 +17,7 @@ use zeroize::Zeroizing;
 
 use crate::certificate::{PeerIdentity, digest, organizational_unit};
 use crate::error::IdentityError;
+use crate::live::LiveTls;
 use crate::refusal::Refusal;
 use crate::renewal::Moment;
 use crate::token::RootDigest;
@@ -170,14 +171,17 @@ pub(crate) fn no_tls12() -> rustls::Error {
 }
 
 /// The calling side of a machine that has nothing but a token: it trusts the root with this digest, when the
-/// other side shows it.
-pub fn joiner_config(root: RootDigest) -> Result<ClientConfig, IdentityError> {
-    let mut config = ClientConfig::builder_with_provider(provider())
+/// other side shows it. A node that comes back shows what it was (`own`).
+pub fn joiner_config(root: RootDigest, own: Option<&LiveTls>) -> Result<ClientConfig, IdentityError> {
+    let config = ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&rustls::version::TLS13])
         .map_err(IdentityError::certificate("setting up TLS to join"))?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(PinnedRoot { root, provider: provider() }))
-        .with_no_client_auth();
+        .with_custom_certificate_verifier(Arc::new(PinnedRoot { root, provider: provider() }));
+    let mut config = match own {
+        Some(own) => config.with_client_cert_resolver(Arc::new(own.clone())),
+        None => config.with_no_client_auth(),
+    };
     config.alpn_protocols = vec![ALPN.to_vec()];
     Ok(config)
 }

@@ -20,16 +20,16 @@ fn a_joiner_trusts_the_root_of_its_token_and_only_a_manager_under_it() {
     let authority = authority();
     let digest = authority.root().digest();
     let manager = server(&authority, Role::Manager, &authority);
-    assert_eq!(meet(joiner_config(digest).unwrap(), manager, b"token").unwrap(), b"token");
+    assert_eq!(meet(joiner_config(digest, None).unwrap(), manager, b"token").unwrap(), b"token");
     let worker = server(&authority, Role::Worker, &authority);
-    assert!(meet(joiner_config(digest).unwrap(), worker, b"token").is_err());
+    assert!(meet(joiner_config(digest, None).unwrap(), worker, b"token").is_err());
 }
 
 #[test]
 fn a_wrong_digest_is_refused_before_the_token_is_sent() {
     let (ours, theirs) = (authority(), authority());
     let manager = server(&theirs, Role::Manager, &theirs);
-    let error = meet(joiner_config(ours.root().digest()).unwrap(), manager, b"token").unwrap_err();
+    let error = meet(joiner_config(ours.root().digest(), None).unwrap(), manager, b"token").unwrap_err();
     assert!(error.to_string().contains("remote CA does not match fingerprint"), "{error}");
 }
 
@@ -37,7 +37,7 @@ fn a_wrong_digest_is_refused_before_the_token_is_sent() {
 fn a_root_shown_by_a_server_that_has_no_certificate_of_it_is_refused() {
     let (ours, theirs) = (authority(), authority());
     let forged = server(&theirs, Role::Manager, &ours);
-    assert!(meet(joiner_config(ours.root().digest()).unwrap(), forged, b"token").is_err());
+    assert!(meet(joiner_config(ours.root().digest(), None).unwrap(), forged, b"token").is_err());
 }
 
 #[test]

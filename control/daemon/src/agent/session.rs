@@ -7,13 +7,12 @@
 mod talk;
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 use std::time::Duration;
 
 use mesh_core::assignment::{GapError, Held};
 use mesh_core::id::NodeId;
 use mesh_core::object::NodeDescription;
-use rustls::ClientConfig;
+use mesh_identity::{IdentityError, LiveTls};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 use tonic::Status;
@@ -80,8 +79,8 @@ impl SessionState {
 pub struct SessionSettings {
     /// This node.
     pub node: NodeId,
-    /// This node's TLS towards managers.
-    pub tls: Arc<ClientConfig>,
+    /// What this node shows and trusts.
+    pub tls: LiveTls,
     /// Address this node is reached at.
     pub advertise_addr: IpAddr,
     /// Address its tunnels end at.
@@ -99,6 +98,8 @@ enum SessionError {
     Connect { manager: SocketAddr, error: String },
     #[error("the manager said: {}", .0.message())]
     Refused(#[from] Status),
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
     #[error(transparent)]
     Envelope(#[from] envelope::EnvelopeError),
     #[error("the manager did not answer within {} s", .after.as_secs_f32())]

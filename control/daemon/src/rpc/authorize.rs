@@ -24,7 +24,8 @@ use super::forward::{API_PREFIX, NOBODY};
 /// For whom a call is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
-    /// For everybody. A node that shows its certificate, even one that is over, is known by it.
+    /// For everybody. A node that shows its certificate, even one that is over, is known by it, and refused when
+    /// it was removed.
     Anyone,
     /// For nodes of the cluster.
     Node,
@@ -232,8 +233,8 @@ fn spoken_for(store: &Store, header: &HeaderValue) -> Result<Option<Caller>, Den
 fn admit_caller(view: View<'_>, peer: Option<Known>, access: Access) -> Result<Admitted, Denied> {
     let (store, passed_on) = (view.store, false);
     if access == Access::Anyone {
-        let there = |caller: &Caller| check(store, *caller, Access::Node).is_ok();
-        let caller = peer.map(|(caller, _)| caller).filter(there);
+        let caller = peer.map(|(caller, _)| caller);
+        caller.map_or(Ok(()), |caller| check(store, caller, Access::Node))?;
         return Ok(Admitted { caller, rests_on: Vec::new(), passed_on });
     }
     let (caller, valid) = peer.ok_or(Denied::Nobody)?;

@@ -1,11 +1,13 @@
 //! The calling side: a gRPC channel over our own TLS.
 
+use std::error::Error;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use hyper_util::rt::TokioIo;
+use mesh_identity::{Moment, PeerIdentity, Refusal};
 use nix::sys::socket::setsockopt;
 use nix::sys::socket::sockopt::TcpUserTimeout;
 use rustls::ClientConfig;
@@ -115,4 +117,31 @@ pub(super) async fn dial(
     let milliseconds = u32::try_from(unacknowledged.as_millis()).unwrap_or(u32::MAX);
     setsockopt(&stream, TcpUserTimeout, &milliseconds)?;
     TlsConnector::from(tls).connect(mesh_identity::tls::manager_name(), stream).await
+}
+
+/// The TLS error that caused `error`, if one did.
+pub fn tls_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
+    let mut cause = Some(error);
+    while let Some(current) = cause {
+        let inside = current
+            .downcast_ref::<io::Error>()
+            .and_then(io::Error::get_ref)
+            .and_then(|inner| inner.downcast_ref::<rustls::Error>());
+        if let Some(found) = inside.or_else(|| current.downcast_ref::<rustls::Error>()) {
+            return Some(found);
+        }
+        cause = current.source();
+    }
+    None
+}
+
+/// A TLS error in words that say what to do. `own` is what this node's certificate says.
+pub fn explained(error: &rustls::Error, own: Option<&PeerIdentity>) -> String {
+    let refusal = Refusal::of(error, own, Moment::from(SystemTime::now()));
+    refusal.map_or_else(|| error.to_string(), |refusal| refusal.to_string())
+}
+
+/// Why a manager could not be reached, in words that say what to do.
+pub fn unreached(error: &tonic::transport::Error, own: &PeerIdentity) -> String {
+    tls_error(error).map_or_else(|| chain(error), |tls| explained(tls, Some(own)))
 }

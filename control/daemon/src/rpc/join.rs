@@ -15,8 +15,6 @@ use tonic::{Request, Response, Status};
 
 use super::authorize::Caller;
 use super::dispatcher::address;
-use super::forward::{NOBODY, ON_BEHALF_OF};
-use super::listener::Peer;
 use super::managers::{reachable, unreachable};
 use super::proto::join_server::Join;
 use super::proto::{JoinRequest, JoinResponse};
@@ -39,7 +37,8 @@ pub struct JoinService {
 #[tonic::async_trait]
 impl Join for JoinService {
     async fn join(&self, request: Request<JoinRequest>) -> Result<Response<JoinResponse>, Status> {
-        let back = comes_back(&request)?;
+        // A node that shows its certificate comes back; one that was removed does not get this far.
+        let back = request.extensions().get::<Caller>().map(|caller| caller.node);
         let request = request.into_inner();
         let store = self.raft.read().await.map_err(|error| Status::unavailable(error.to_string()))?;
         let cluster =
@@ -49,8 +48,11 @@ impl Join for JoinService {
             check_reach(&request.manager_addr).await?;
         }
         let id = back.unwrap_or_else(|| id_of(&request.certificate_request));
+        // One that still votes is heard as a manager until it is out.
+        let votes = store.node(id).is_some_and(|node| node.manager.is_some());
+        let shown = if votes { Role::Manager } else { role };
         let certificate =
-            certificates::sign(cluster, &request.certificate_request, id, role, SystemTime::now())?;
+            certificates::sign(cluster, &request.certificate_request, id, shown, SystemTime::now())?;
         self.add(&joining(id, role, cluster, &request)?, back.is_some()).await?;
         tracing::info!(node = %id, addr = request.advertise_addr, back = back.is_some(), "a node joins");
         Ok(Response::new(JoinResponse {
@@ -81,23 +83,6 @@ impl JoinService {
         }
         Err(Status::unavailable("the store changes too fast"))
     }
-}
-
-/// The node that asks to come back; `None` for a machine that is none yet.
-fn comes_back(request: &Request<JoinRequest>) -> Result<Option<NodeId>, Status> {
-    if let Some(caller) = request.extensions().get::<Caller>() {
-        return Ok(Some(caller.node));
-    }
-    // The layer leaves the header where a manager that is believed has put it.
-    let shown = match request.metadata().get(ON_BEHALF_OF) {
-        Some(named) => named != NOBODY,
-        None => request.extensions().get::<Peer>().is_some_and(|peer| peer.identity.is_some()),
-    };
-    if shown {
-        let words = "this node was removed from the cluster: it has to leave and to join again";
-        return Err(Status::permission_denied(words));
-    }
-    Ok(None)
 }
 
 /// The identifier of a machine that becomes a node: one that asks again, because it missed the answer, is the

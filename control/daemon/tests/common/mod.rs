@@ -55,6 +55,7 @@ pub struct Cluster {
     addr: SocketAddr,
     identity: NodeIdentity,
     trust: TrustBundle,
+    tls: LiveTls,
     manager: Option<Manager>,
 }
 
@@ -70,7 +71,8 @@ impl Cluster {
         let first = first(&authority, cluster, node, addr);
         let raft = Raft::bootstrap(raft_config(&dir), first).await.unwrap();
         let trust = TrustBundle::of(authority.root().clone());
-        let mut made = Self { dir, addr, identity, trust, manager: None };
+        let tls = LiveTls::new(&identity, trust.clone()).unwrap();
+        let mut made = Self { dir, addr, identity, trust, tls, manager: None };
         made.serve(raft, listener);
         made
     }
@@ -86,14 +88,13 @@ impl Cluster {
     }
 
     fn serve(&mut self, raft: Raft, listener: TcpListener) {
-        let tls = LiveTls::new(&self.identity, self.trust.clone()).unwrap();
         let cluster = self.identity.peer().cluster;
         self.manager = Some(
             Manager::start(Parts {
                 raft,
                 transport: PeerTransport::default(),
                 own: Own { raft_id: 1, addr: self.addr },
-                tls,
+                tls: self.tls.clone(),
                 listener,
                 api: RemoteApi::default(),
                 cluster,
@@ -117,7 +118,8 @@ impl Cluster {
             Role::Worker => &cluster.worker_token,
             Role::Manager => &cluster.manager_token,
         };
-        JoinToken { root: self.trust.named(), secret: secret.expose().parse().unwrap() }
+        let root = TrustBundle::from_pem(&cluster.trust).unwrap().named();
+        JoinToken { root, secret: secret.expose().parse().unwrap() }
     }
 
     pub fn node(&self) -> NodeId {
@@ -128,6 +130,17 @@ impl Cluster {
         self.identity.peer().cluster
     }
 
+    /// The manager's first certificate.
+    pub fn identity(&self) -> &NodeIdentity {
+        &self.identity
+    }
+
+    /// What the manager shows and trusts.
+    pub fn tls(&self) -> &LiveTls {
+        &self.tls
+    }
+
+    /// What the cluster began with.
     pub fn trust(&self) -> &TrustBundle {
         &self.trust
     }
@@ -213,6 +226,7 @@ pub fn application(token: JoinToken, remote: String, number: u8) -> Application 
             data_path: addr.into(),
         },
         unheard: Some("nothing listens here".into()),
+        own: None,
         availability: Availability::Active,
         back: None,
     }
@@ -320,7 +334,7 @@ impl Worker {
         let tls = LiveTls::new(&admission.identity, admission.trust.clone()).unwrap();
         let settings = SessionSettings {
             node: admission.membership.node,
-            tls: Arc::new(tls.client_config().unwrap()),
+            tls,
             advertise_addr: admission.membership.advertise_addr,
             data_path_addr: admission.membership.data_path_addr,
             outbox: agent.outbox.clone(),

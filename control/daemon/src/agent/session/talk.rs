@@ -6,16 +6,16 @@ use std::time::Duration;
 
 use mesh_core::assignment::{AssignmentUpdate, Held};
 use mesh_core::object::NodeDescription;
+use mesh_identity::PeerIdentity;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, Interval, interval_at, sleep_until, timeout};
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::Streaming;
+use tonic::{Status, Streaming};
 
 use super::{Farewell, Keeper, SessionError, SessionState, farewell, look_around};
 use crate::agent::pulse::{ANSWER, Beat, Pulse};
 use crate::agent::ways::Event;
 use crate::entropy::SystemEntropy;
-use crate::error::chain;
 use crate::rpc::client::{self, Liveness};
 use crate::rpc::proto::dispatcher_client::DispatcherClient;
 use crate::rpc::proto::{
@@ -118,10 +118,11 @@ impl<'a> Talk<'a> {
         &mut self,
         manager: SocketAddr,
     ) -> Result<(To, Streaming<ManagerMessage>), SessionError> {
-        let tls = Arc::clone(&self.keeper.settings.tls);
-        let channel = client::connect_with(manager.to_string(), tls, Liveness::QUICK)
-            .await
-            .map_err(|error| SessionError::Connect { manager, error: chain(&error) })?;
+        let tls = Arc::new(self.keeper.settings.tls.client_config()?);
+        let channel =
+            client::connect_with(manager.to_string(), tls, Liveness::QUICK).await.map_err(|error| {
+                SessionError::Connect { manager, error: client::unreached(&error, &self.own()) }
+            })?;
         let mut client = DispatcherClient::new(channel)
             .max_decoding_message_size(MESSAGE_MAX)
             .max_encoding_message_size(MESSAGE_MAX);
@@ -132,7 +133,23 @@ impl<'a> Talk<'a> {
         send(&to, self.hello(held)?).await?;
         let answered = timeout(PATIENCE, client.session(ReceiverStream::new(queue))).await;
         let silent = |_| SessionError::Silent { after: PATIENCE };
-        Ok((to, answered.map_err(silent)??.into_inner()))
+        let answered = answered.map_err(silent)?;
+        Ok((to, answered.map_err(|status| self.refused(manager, status))?.into_inner()))
+    }
+
+    /// What this node's certificate says.
+    fn own(&self) -> PeerIdentity {
+        self.keeper.settings.tls.own()
+    }
+
+    /// A manager that does not take this node's certificate says so after the handshake only.
+    fn refused(&self, manager: SocketAddr, status: Status) -> SessionError {
+        match client::tls_error(&status) {
+            Some(error) => {
+                SessionError::Connect { manager, error: client::explained(error, Some(&self.own())) }
+            }
+            None => status.into(),
+        }
     }
 
     fn hello(&self, held: Option<Held>) -> Result<agent_message::Kind, SessionError> {

@@ -177,8 +177,8 @@ fn a_removed_node_is_nobody_from_that_moment_on() {
     }
     assert_eq!(call(&store, SESSION, &worker), Err(Denied::Removed { node: id(3) }));
     assert_eq!(call(&store, API, &manager), Err(Denied::Removed { node: id(2) }));
-    // It may join as any other machine.
-    assert_eq!(node_of(call(&store, JOIN, &worker)), None);
+    // It cannot come back; it has to forget who it was, and to join as any other machine.
+    assert_eq!(call(&store, JOIN, &worker), Err(Denied::Removed { node: id(3) }));
 }
 
 #[test]
