@@ -267,10 +267,10 @@ async fn a_node_whose_certificate_is_over_is_told_so_and_comes_back_as_the_node_
         assert!(refused.contains(words), "{refused}");
     }
 
-    let own = Some(tls.clone());
+    let back = Some(tls.clone());
     let wrong =
         JoinToken { secret: mesh_identity::TokenSecret::from_random(1), ..cluster.token(Role::Worker) };
-    let application = Application { own, ..cluster.application(wrong) };
+    let application = Application { back, ..cluster.application(wrong) };
     let error = application.pursue(drop).await.unwrap_err();
     assert!(error.to_string().contains("A valid join token is necessary"), "{error}");
 

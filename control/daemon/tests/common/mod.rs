@@ -226,7 +226,6 @@ pub fn application(token: JoinToken, remote: String, number: u8) -> Application 
             data_path: addr.into(),
         },
         unheard: Some("nothing listens here".into()),
-        own: None,
         availability: Availability::Active,
         back: None,
     }

@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use mesh_core::id::{ClusterId, NodeId};
@@ -163,7 +162,7 @@ impl Node {
         let saved = file.load().unwrap();
         let settings = SessionSettings {
             node: membership.node,
-            tls: Arc::new(tls.client_config().unwrap()),
+            tls: tls.clone(),
             advertise_addr: membership.advertise_addr,
             data_path_addr: membership.data_path_addr,
             outbox: agent.outbox.clone(),
@@ -190,6 +189,7 @@ impl Node {
             standing: agent.standing.clone(),
             post: office.post(),
             clock: system_clock(),
+            told: None,
         };
         tokio::spawn(renewing.run(stopping.clone()));
         worker::start(facts, runtime.clone(), network, file, inbox, stopping).await.unwrap();
