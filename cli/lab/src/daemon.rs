@@ -25,16 +25,33 @@ const START_DEADLINE: Duration = Duration::from_secs(30);
 pub struct ProcessStat {
     /// State letter, as `proc_pid_stat`(5) lists them.
     pub state: char,
+    /// Threads that have not ended. The first one may have: it is then a zombie, and the others hold on to
+    /// files and locks.
+    pub threads: u32,
     /// Start time in clock ticks since boot.
     pub started: u64,
 }
 
+impl ProcessStat {
+    /// Whether the process has ended, with everything that it held.
+    pub fn is_over(&self) -> bool {
+        matches!(self.state, 'Z' | 'X') && self.threads <= 1
+    }
+}
+
 /// What /proc tells of process `pid`; `None` when there is none.
 pub fn process_stat(pid: i32) -> Option<ProcessStat> {
-    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    parse_stat(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+}
+
+fn parse_stat(text: &str) -> Option<ProcessStat> {
     // The command's name is in parentheses and may contain anything; the fields follow the last one.
     let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
-    Some(ProcessStat { state: fields.first()?.chars().next()?, started: fields.get(19)?.parse().ok()? })
+    Some(ProcessStat {
+        state: fields.first()?.chars().next()?,
+        threads: fields.get(17)?.parse().ok()?,
+        started: fields.get(19)?.parse().ok()?,
+    })
 }
 
 /// Finds the daemon's program: `MESH_MESHD`, beside this program, or in PATH.
@@ -121,14 +138,34 @@ pub fn signal(record: &NodeRecord, signal: Signal) -> Result<(), LabError> {
     }
 }
 
-/// Waits until the meshd of a node is gone (a zombie counts as gone).
+/// Waits until the meshd of a node is gone; nobody need have waited for it.
 pub fn wait_gone(record: &NodeRecord, limit: Duration) -> bool {
     let deadline = Instant::now() + limit;
-    while process_stat(record.pid).is_some_and(|stat| stat.started == record.started && stat.state != 'Z') {
+    while process_stat(record.pid).is_some_and(|stat| stat.started == record.started && !stat.is_over()) {
         if Instant::now() > deadline {
             return false;
         }
         thread::sleep(Duration::from_millis(5));
     }
     true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A line of /proc/PID/stat, cut after what is read of it.
+    fn line(state: char, threads: u32) -> String {
+        format!("7 (a) b) {state} 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 {threads} 0 4711 9 9")
+    }
+
+    #[test]
+    fn a_process_is_over_with_its_last_thread() {
+        let stat = parse_stat(&line('S', 9)).unwrap();
+        assert_eq!((stat.state, stat.threads, stat.started), ('S', 9, 4711));
+        assert!(!stat.is_over());
+        assert!(!parse_stat(&line('Z', 2)).unwrap().is_over(), "its files are still open");
+        assert!(parse_stat(&line('Z', 1)).unwrap().is_over());
+        assert_eq!(parse_stat("7 (x) S 1"), None);
+    }
 }

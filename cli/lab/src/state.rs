@@ -93,11 +93,12 @@ impl NodeRecord {
         match (self.fault, crate::daemon::process_stat(self.pid)) {
             (Fault::Crashed, _) => NodeState::Crashed,
             (Fault::Frozen, _) => NodeState::Frozen,
-            (Fault::None, Some(stat)) if stat.started == self.started => match stat.state {
-                'T' | 't' => NodeState::Stopped,
-                'Z' | 'X' => NodeState::Dead,
-                _ => NodeState::Running,
-            },
+            (Fault::None, Some(stat)) if stat.started == self.started && !stat.is_over() => {
+                match stat.state {
+                    'T' | 't' => NodeState::Stopped,
+                    _ => NodeState::Running,
+                }
+            }
             (Fault::None, _) => NodeState::Dead,
         }
     }

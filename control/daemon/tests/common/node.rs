@@ -168,7 +168,8 @@ impl Node {
             outbox: agent.outbox.clone(),
             events: agent.events.clone(),
         };
-        let session = tokio::spawn(async move { session::keep(settings, &saved, managers, told, ends).await });
+        let session =
+            tokio::spawn(async move { session::keep(settings, &saved, managers, told, ends).await });
         tokio::spawn(record.clone().remember(known.clone()));
         tokio::spawn(record.clone().follow(agent.standing.clone()));
         let facts = NodeFacts {
