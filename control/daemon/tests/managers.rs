@@ -5,7 +5,7 @@
 
 mod common;
 
-use common::node::{Node, leader};
+use common::node::{Node, Stopped, leader};
 use common::{PATIENCE, service};
 use mesh_core::command::{create_service, remove_node, update_node};
 use mesh_core::id::ServiceId;
@@ -135,6 +135,23 @@ async fn one_that_is_left_goes_on_alone_with_everything() {
     let fourth = Node::join(&third, Role::Manager).await;
     fourth.seated().await;
     create(&third, "later").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn managers_that_were_dropped_come_back_as_workers_and_make_no_second_cluster() {
+    let [first, second, third] = three().await;
+    let dropped = [first.stop().await, second.stop().await];
+    third.office.force_new_cluster().await.unwrap();
+    // They are a majority of the group that was.
+    let [first, second] = dropped.map(Stopped::start);
+    let (first, second) = tokio::join!(first, second);
+    for node in [&first, &second] {
+        node.served().await;
+        node.vacant().await;
+    }
+    third.wait_voters(&[third.raft_id()]).await;
+    set_role(&third, &first, Role::Manager).await;
+    first.seated().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use mesh_identity::LiveTls;
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -21,6 +23,9 @@ const ANSWER: Duration = Duration::from_secs(5);
 
 /// How long it may take until this node votes: all that the others know has to be sent first.
 const ENTRY: Duration = Duration::from_secs(60);
+
+/// How long a manager that starts waits for a word against it.
+const GLANCE: Duration = Duration::from_millis(500);
 
 /// How long a departure may take.
 const DEPARTURE: Duration = Duration::from_secs(10);
@@ -88,6 +93,29 @@ impl Calls {
             client.depart(DepartRequest { force: false }).await
         };
         self.ask(DEPARTURE, depart).await.map(drop)
+    }
+
+    /// Whether another manager says, soon, that this node is none.
+    pub async fn is_refused(&self) -> bool {
+        let Ok(tls) = self.tls.client_config().map(Arc::new) else { return false };
+        let managers = self.managers.borrow().clone();
+        let asked = managers.into_iter().filter(|manager| *manager != self.own).map(|manager| {
+            let tls = Arc::clone(&tls);
+            async move {
+                let channel = client::connect(manager.to_string(), tls).await.ok()?;
+                ManagersClient::new(channel).members(MembersRequest {}).await.err()
+            }
+        });
+        let mut answers = asked.collect::<FuturesUnordered<_>>();
+        let refused = async {
+            while let Some(answer) = answers.next().await {
+                if answer.is_some_and(|status| status.code() == Code::PermissionDenied) {
+                    return true;
+                }
+            }
+            false
+        };
+        timeout(GLANCE, refused).await.unwrap_or(false)
     }
 
     /// Asks one manager after the other until one answers.

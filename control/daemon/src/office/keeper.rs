@@ -7,7 +7,7 @@ use mesh_core::spec::Role;
 use mesh_raft::{OpenError, Part, Raft, RaftConfig};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::calls::{CallError, Group};
 use super::start::{draw_raft_id, listen, raft_config};
@@ -23,6 +23,13 @@ const BACK_OFF: (Duration, Duration) = (Duration::from_millis(100), Duration::fr
 
 /// A manager that is not among those that the cluster tells of for this long asks to be let in again.
 const MISSED: Duration = Duration::from_secs(2);
+
+/// A manager that nobody knows any more stays at most this long for those who may need its vote.
+const FAREWELL: Duration = Duration::from_secs(3);
+
+/// A manager that others say is none any more does not go on with its state for this long: meanwhile it hears
+/// what the cluster wants of it.
+const HOLD: Duration = Duration::from_secs(10);
 
 /// What there is of the manager.
 enum Seat {
@@ -53,6 +60,8 @@ enum Due {
     Watch,
     /// Wait until the others do without this manager: until then they may need its vote.
     Outlast,
+    /// Wait before going on with a state that others say is over.
+    Hold,
     /// Lay the office down.
     Resign,
 }
@@ -63,6 +72,7 @@ enum Outcome {
     Entered(Result<(), CallError>),
     Missed,
     Dispensable,
+    HeldLongEnough,
 }
 
 /// What the keeper has to do with.
@@ -79,12 +89,14 @@ pub(super) struct Keeper {
     listener: Option<TcpListener>,
     wait: Duration,
     not_before: Instant,
+    /// Until then the state that is there is not gone on with.
+    held_until: Option<Instant>,
 }
 
 impl Keeper {
     pub fn new(place: Place, post: watch::Sender<Post>) -> Self {
         let (wait, not_before) = (BACK_OFF.0, Instant::now());
-        Self { place, post, seat: Seat::Empty, listener: None, wait, not_before }
+        Self { place, post, seat: Seat::Empty, listener: None, wait, not_before, held_until: None }
     }
 
     /// Begins with what is there.
@@ -97,9 +109,21 @@ impl Keeper {
                 self.listener = Some(listener);
                 self.post.send_replace(Post::Entering { error: String::new() });
             }
+            ManagerStart::Open if self.is_over(&membership).await => {
+                let error = "other managers say that this node is none any more".to_owned();
+                tracing::warn!(error, "this manager does not go on yet");
+                self.held_until = Some(Instant::now() + HOLD);
+                self.post.send_replace(Post::Entering { error });
+            }
             ManagerStart::Open => self.reopen(&membership).await?,
         }
         Ok(())
+    }
+
+    /// Whether other managers have gone on without this one. Those that were dropped when one went on alone
+    /// could else make a second cluster of the state that they had.
+    async fn is_over(&self, membership: &Membership) -> bool {
+        membership.raft_id.is_some() && !membership.forcing && self.place.calls().is_refused().await
     }
 
     /// Goes on with the state of an earlier daemon.
@@ -110,7 +134,7 @@ impl Keeper {
             }
             return Ok(());
         };
-        if membership.role == Role::Worker || !self.place.state.raft_file().exists() {
+        if !self.place.state.raft_file().exists() {
             return Ok(());
         }
         if membership.forcing {
@@ -169,6 +193,7 @@ impl Keeper {
             (Seat::Taken { resigns: false, .. }, Role::Worker) => Due::Outlast,
             (_, Role::Worker) => Due::Resign,
             (Seat::Closed, Role::Manager) => Due::Rest,
+            (Seat::Empty, Role::Manager) if self.held_until.is_some() => Due::Hold,
             (Seat::Empty, Role::Manager) => Due::Ask,
             (Seat::Taken { votes: false, .. }, Role::Manager) => Due::Enter,
             (Seat::Taken { votes: true, .. }, Role::Manager) => Due::Watch,
@@ -188,11 +213,28 @@ impl Keeper {
                 Outcome::Missed
             }
             Due::Outlast => {
-                let mut managers = self.place.managers.clone();
-                let gone = managers.wait_for(|known| !known.contains(&calls.own)).await.is_ok();
-                if gone { Outcome::Dispensable } else { std::future::pending().await }
+                self.outlast(calls.own).await;
+                Outcome::Dispensable
+            }
+            Due::Hold => {
+                sleep_until(self.held_until.unwrap_or_else(Instant::now)).await;
+                Outcome::HeldLongEnough
             }
         }
+    }
+
+    /// Resolves when nobody needs this manager's vote any more.
+    async fn outlast(&self, own: SocketAddr) {
+        let mut managers = self.place.managers.clone();
+        if managers.wait_for(|known| !known.contains(&own)).await.is_err() {
+            std::future::pending().await
+        }
+        let Seat::Taken { manager, .. } = &self.seat else { return };
+        let id = self.place.record.now().raft_id.unwrap_or_default();
+        let mut members = manager.raft().members();
+        let gone = members.wait_for(|members| members.get(id).is_none());
+        // A member that is gone may never hear so from the others.
+        drop(timeout(FAREWELL, gone).await);
     }
 
     /// The part of a step that is done here, whole.
@@ -209,6 +251,11 @@ impl Keeper {
                     *votes = false;
                 }
                 Ok(())
+            }
+            Outcome::HeldLongEnough => {
+                self.held_until = None;
+                let membership = self.place.record.now();
+                self.reopen(&membership).await.map_err(|error| error.to_string())
             }
             Outcome::Dispensable => {
                 if let Seat::Taken { resigns, .. } = &mut self.seat {
@@ -311,7 +358,7 @@ impl Keeper {
         if let Seat::Taken { manager, .. } = std::mem::replace(&mut self.seat, Seat::Empty) {
             manager.stop().await;
         }
-        self.listener = None;
+        (self.listener, self.held_until) = (None, None);
     }
 
     /// Ends the manager and forgets what it was.
@@ -352,7 +399,7 @@ async fn missed(mut managers: watch::Receiver<Vec<SocketAddr>>, own: SocketAddr)
             return std::future::pending().await;
         }
         let back = managers.wait_for(|known| known.contains(&own));
-        if tokio::time::timeout(MISSED, back).await.is_err() {
+        if timeout(MISSED, back).await.is_err() {
             return;
         }
     }

@@ -16,7 +16,7 @@ use mesh_identity::{LiveTls, PeerIdentity};
 use mesh_raft::{ChangeError, ChangeOptions, ChangeRefused, MemberChange, Part, ProposeError, Raft};
 use tokio::sync::Mutex;
 use tokio::time::timeout;
-use tonic::{Request, Response, Status};
+use tonic::{Code, Request, Response, Status};
 
 use super::authorize::{Caller, caller};
 use super::client::dial;
@@ -92,8 +92,16 @@ impl ManagersService {
         if known.is_none_or(|known| known.part == Part::Learner) {
             self.change(MemberChange::Promote { id: raft_id }, false).await?;
         }
+        let noted = self.note(|store| enter_raft(store, id, status.clone(), now())).await;
+        if let Err(refusal) = noted {
+            // It is not wanted any more; it is there to consent now.
+            if refusal.code() == Code::PermissionDenied {
+                self.remove(raft_id, false).await?;
+            }
+            return Err(refusal);
+        }
         tracing::info!(node = %id, raft_id, %addr, "a manager votes");
-        self.note(|store| enter_raft(store, id, status.clone(), now())).await
+        Ok(())
     }
 
     /// Whether the node answers at the address with its own certificate.
