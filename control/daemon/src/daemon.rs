@@ -473,7 +473,12 @@ fn hindrance(member: &Member) -> Option<String> {
         Post::Entering { error } if !error.is_empty() => {
             return Some(format!("this node is to be a manager and is not one yet: {error}"));
         }
-        Post::Vacant | Post::Entering { .. } | Post::Held(_) => {}
+        Post::Held(Serving { raft, .. }) => {
+            if let Some(alarm) = &raft.role().borrow().alarm {
+                return Some(alarm.to_string());
+            }
+        }
+        Post::Vacant | Post::Entering { .. } => {}
     }
     match &*member.session().borrow() {
         SessionState::Lost { error } => Some(error.clone()),

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use mesh_core::spec::Role;
-use mesh_raft::{OpenError, Part, Raft, RaftConfig};
+use mesh_raft::{OpenError, Part, Raft, RaftConfig, Role as RaftRole};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
@@ -79,6 +79,8 @@ enum Outcome {
 enum Happened {
     Order(Order),
     Outcome(Outcome),
+    /// Raft has ended by itself.
+    Broken(String),
 }
 
 /// The keeper's state.
@@ -147,7 +149,7 @@ impl Keeper {
         match Raft::open(config).await {
             Ok(raft) => self.seat(raft, transport, listener),
             Err(error) => {
-                self.close(&error);
+                self.close(error.to_string());
                 Ok(())
             }
         }
@@ -174,12 +176,17 @@ impl Keeper {
                 biased;
                 () = raised(&mut stop) => break,
                 Some(order) = orders.recv() => Happened::Order(order),
+                error = self.broken() => Happened::Broken(error),
                 _ = changed => continue,
                 outcome = self.wait_for(due, &membership) => Happened::Outcome(outcome),
             };
             match happened {
                 Happened::Order(order) => self.carry_out(order).await,
                 Happened::Outcome(outcome) => self.go_on(outcome).await,
+                Happened::Broken(error) => {
+                    self.stand_up().await;
+                    self.close(error);
+                }
             }
         }
         if let Seat::Taken { manager, .. } = self.seat {
@@ -198,6 +205,15 @@ impl Keeper {
             (Seat::Taken { votes: false, .. }, Role::Manager) => Due::Enter,
             (Seat::Taken { votes: true, .. }, Role::Manager) => Due::Watch,
         }
+    }
+
+    /// Resolves when raft has ended by itself, with what it says.
+    async fn broken(&self) -> String {
+        let Seat::Taken { manager, .. } = &self.seat else { return std::future::pending().await };
+        let mut role = manager.raft().role();
+        let ended = role.wait_for(|state| state.role == RaftRole::Stopped).await;
+        let alarm = ended.ok().and_then(|state| state.alarm.clone());
+        alarm.map_or_else(|| "raft has ended".to_owned(), |alarm| alarm.to_string())
     }
 
     /// The part of a step that waits for others; may be dropped at any time.
@@ -346,10 +362,10 @@ impl Keeper {
         }
     }
 
-    pub(super) fn close(&mut self, error: &OpenError) {
-        tracing::error!(%error, "this manager's state cannot be used");
+    fn close(&mut self, error: String) {
+        tracing::error!(error, "this manager does not go on");
         self.seat = Seat::Closed;
-        self.post.send_replace(Post::Closed { error: error.to_string() });
+        self.post.send_replace(Post::Closed { error });
     }
 
     /// Ends the manager; its state stays.
