@@ -54,15 +54,27 @@ impl AssignmentSet {
     /// SHA-256 over what the agent has to do, so that it can be compared with what the leader would send
     /// now. What agents observe of tasks, and the log's bookkeeping, are left out.
     pub fn digest(&self) -> [u8; 32] {
-        let Self { tasks, settings, standing, managers, peers, networks, endpoints, services } = self;
+        self.digest_over(self.common_digest())
+    }
+
+    /// SHA-256 over what all nodes in the same networks have alike. It is the larger part of a set.
+    pub(crate) fn common_digest(&self) -> [u8; 32] {
+        let Self { networks, endpoints, services, .. } = self;
+        let mut common = Summary(Sha256::new());
+        common.add(networks);
+        common.add(endpoints);
+        common.add(services);
+        common.0.finalize().into()
+    }
+
+    /// [`AssignmentSet::digest`], where `common` is that of the part that nodes have alike.
+    pub(crate) fn digest_over(&self, common: [u8; 32]) -> [u8; 32] {
+        let Self { tasks, settings, standing, managers, peers, .. } = self;
         let mut all = Summary(Sha256::new());
-        all.add([(settings, standing)]);
+        all.add([(settings, standing, common)]);
         all.add(tasks.iter().map(|(id, task)| (id, Work::of(task))));
         all.add(managers);
         all.add(peers);
-        all.add(networks);
-        all.add(endpoints);
-        all.add(services);
         all.0.finalize().into()
     }
 

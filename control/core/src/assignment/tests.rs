@@ -117,7 +117,7 @@ fn every_table_counts_in_the_digest() {
     digests.sort_unstable();
     digests.dedup();
     assert_eq!(digests.len(), changes.len() + 1);
-    // The same entry in another table is another set.
+    // The same entry under another key is another set.
     let (mut first, mut second) = (AssignmentSet::default(), AssignmentSet::default());
     first.networks.insert(NetworkId::from_bits(1), network("a"));
     second.networks.insert(NetworkId::from_bits(2), network("a"));

@@ -2,6 +2,7 @@
 //! last one; afterwards what each log entry changes for it. Nothing is kept for a node but the networks it is
 //! in; what a full set holds, or held, is read from the store, or from one of the stores before it.
 
+mod digests;
 mod members;
 mod settled;
 #[cfg(test)]
@@ -10,11 +11,12 @@ mod view;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::assignment::{AssignmentChanges, AssignmentSet, AssignmentUpdate, Held, same_work};
+use crate::assignment::{AssignmentChanges, AssignmentUpdate, Held, same_work};
 use crate::id::{NetworkId, NodeId, ServiceId, SessionId};
 use crate::leader::History;
 use crate::object::{Cluster, Network, Node, Service, Task};
 use crate::store::{Change, Delta, Store};
+use digests::Digests;
 use members::{Members, Turn};
 
 pub use settled::Settled;
@@ -24,6 +26,7 @@ pub(crate) use view::full;
 #[derive(Debug)]
 pub(crate) struct Dispatcher {
     members: Members,
+    digests: Digests,
     sessions: BTreeMap<NodeId, Session>,
 }
 
@@ -45,24 +48,9 @@ struct Entry<'a> {
 /// What it changes for each node.
 type News = BTreeMap<NodeId, AssignmentChanges>;
 
-/// What leads from what an agent has to `set`; `None` when nobody knows any more what it has.
-fn changes_since(
-    history: &History,
-    node: NodeId,
-    held: Held,
-    set: &AssignmentSet,
-) -> Option<AssignmentChanges> {
-    // Most often nothing has changed for the node, however long it was away.
-    if set.digest() == held.digest {
-        return Some(AssignmentChanges::default());
-    }
-    let then = full(&history.at(held.version)?, node);
-    (then.digest() == held.digest).then(|| then.difference(set))
-}
-
 impl Dispatcher {
     pub(crate) fn new(store: &Store) -> Self {
-        Self { members: Members::new(store), sessions: BTreeMap::new() }
+        Self { members: Members::new(store), digests: Digests::default(), sessions: BTreeMap::new() }
     }
 
     /// Opens a node's session: the agent gets what changed since what it has, where that is known to the byte,
@@ -77,12 +65,22 @@ impl Dispatcher {
     ) -> AssignmentUpdate {
         let version = store.index();
         self.sessions.insert(node, Session { id, version });
+        let Some(held) = held.filter(|held| held.version <= version) else {
+            return AssignmentUpdate::Full { version, set: Box::new(full(store, node)) };
+        };
+        let increment = |changes| AssignmentUpdate::Increment {
+            from: held.version,
+            to: version,
+            changes: Box::new(changes),
+        };
+        // Most often nothing has changed for the node, however long it was away.
+        if self.digests.of(store, node) == held.digest {
+            return increment(AssignmentChanges::default());
+        }
+        let then = history.at(held.version).map(|then| full(&then, node));
         let set = full(store, node);
-        let since = held.filter(|held| held.version <= version);
-        match since.and_then(|held| Some((held.version, changes_since(history, node, held, &set)?))) {
-            Some((from, changes)) => {
-                AssignmentUpdate::Increment { from, to: version, changes: Box::new(changes) }
-            }
+        match then.filter(|then| then.digest() == held.digest) {
+            Some(then) => increment(then.difference(&set)),
             None => AssignmentUpdate::Full { version, set: Box::new(set) },
         }
     }
@@ -106,12 +104,11 @@ impl Dispatcher {
         if held.version < session.version {
             return None;
         }
-        let set = full(store, node);
-        if held.version == session.version && held.digest == set.digest() {
+        if held.version == session.version && held.digest == self.digests.of(store, node) {
             return None;
         }
         session.version = store.index();
-        Some(AssignmentUpdate::Full { version: session.version, set: Box::new(set) })
+        Some(AssignmentUpdate::Full { version: session.version, set: Box::new(full(store, node)) })
     }
 
     /// Forgets a node's session, if it is this one.

@@ -19,14 +19,13 @@ pub(super) fn is_told(task: &Task) -> bool {
 
 /// Everything that a node is told.
 pub(crate) fn full(store: &Store, node: NodeId) -> AssignmentSet {
-    let networks = visible_networks(store, node);
+    let AssignmentSet { networks, endpoints, services, .. } = common(store, &visible_networks(store, node));
+    AssignmentSet { networks, endpoints, services, ..own(store, node) }
+}
+
+/// What a node has for itself: all but networks, endpoints and services.
+pub(super) fn own(store: &Store, node: NodeId) -> AssignmentSet {
     let tasks = store.node_tasks(node).filter(|task| is_told(task));
-    let services: BTreeSet<_> = networks
-        .iter()
-        .flat_map(|network| store.network_services(*network))
-        .map(|service| service.id)
-        .collect();
-    let services = services.into_iter().filter_map(|id| store.service(id));
     AssignmentSet {
         tasks: tasks.map(|task| (task.id, Task::clone(task))).collect(),
         settings: store.cluster().map_or_else(ClusterSettings::default, |cluster| settings(cluster)),
@@ -37,6 +36,19 @@ pub(crate) fn full(store: &Store, node: NodeId) -> AssignmentSet {
             .filter(|other| other.id != node)
             .filter_map(|other| peer(other).map(|address| (other.id, address)))
             .collect(),
+        ..AssignmentSet::default()
+    }
+}
+
+/// What all nodes in the same networks have alike: these networks, and the endpoints and services in them.
+pub(super) fn common(store: &Store, networks: &BTreeSet<NetworkId>) -> AssignmentSet {
+    let services: BTreeSet<_> = networks
+        .iter()
+        .flat_map(|network| store.network_services(*network))
+        .map(|service| service.id)
+        .collect();
+    let services = services.into_iter().filter_map(|id| store.service(id));
+    AssignmentSet {
         networks: networks.iter().filter_map(|id| Some((*id, network(store.network(*id)?)))).collect(),
         endpoints: networks.iter().flat_map(|id| endpoints(store, *id)).collect(),
         services: services
@@ -44,6 +56,7 @@ pub(crate) fn full(store: &Store, node: NodeId) -> AssignmentSet {
                 service(store, it, |network| networks.contains(&network)).map(|view| (it.id, view))
             })
             .collect(),
+        ..AssignmentSet::default()
     }
 }
 
@@ -65,7 +78,7 @@ pub(super) fn manager(node: &Node) -> Option<SocketAddr> {
 }
 
 /// The networks that a node forwards for: those of its tasks, and the ingress network.
-fn visible_networks(store: &Store, node: NodeId) -> BTreeSet<NetworkId> {
+pub(super) fn visible_networks(store: &Store, node: NodeId) -> BTreeSet<NetworkId> {
     let tasks = store.node_tasks(node).filter(|task| is_told(task));
     let joined = tasks.flat_map(|task| &task.endpoints).map(|endpoint| endpoint.network);
     joined.chain(store.ingress_network().map(|network| network.id)).collect()

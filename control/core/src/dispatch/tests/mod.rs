@@ -212,6 +212,34 @@ fn an_ingress_network_of_ones_own_takes_the_place_of_the_first() {
 }
 
 #[test]
+fn digests_of_nodes_are_those_of_their_sets() {
+    let mut cluster = VirtualCluster::new(4, 1);
+    let mut digests = super::digests::Digests::default();
+    let net = cluster.create_network(network_spec("net")).unwrap();
+    let mut check = |cluster: &VirtualCluster| {
+        let mut seen = BTreeSet::new();
+        for number in 1..=4 {
+            let digest = digests.of(&cluster.store, node(number));
+            assert_eq!(digest, super::full(&cluster.store, node(number)).digest(), "node {number}");
+            seen.insert(digest);
+        }
+        assert_eq!(seen.len(), 4, "each has other peers");
+    };
+    check(&cluster);
+    // Two nodes are in a network that the others are not in, and all in one.
+    for name in ["n1", "n2"] {
+        let mut spec = on_node(joining(&format!("on-{name}"), 1, &[net]), name);
+        spec.endpoint.ports = vec![PublishedPort { published: None, ..ingress_port(80) }];
+        cluster.create_service(spec).unwrap();
+        check(&cluster);
+        cluster.run_for(SOON);
+        check(&cluster);
+    }
+    cluster.update_node(node(3), |spec| spec.availability = crate::spec::Availability::Drain).unwrap();
+    check(&cluster);
+}
+
+#[test]
 fn updates_follow_on_one_another_or_are_refused() {
     let mut cluster = VirtualCluster::new(2, 1);
     let mut agent = set(&mut cluster, 1);

@@ -43,6 +43,7 @@ fn what_was_heard_already_is_not_done_twice() {
     let (store, told) = grown(5);
     let mut history = replayed(&told);
     history.replay(told[2].0, &told[2].1);
+    assert_eq!(history.newest().unwrap().index(), store.index());
     assert_eq!(history.newest().unwrap().digest(), store.digest());
     assert_eq!(history.at(told[1].0).unwrap().nodes().count(), 2);
     let mut nothing = History::default();
