@@ -21,14 +21,8 @@ impl Digests {
             *self = Self { index: store.index(), ..Self::default() };
         }
         let networks = view::visible_networks(store, node);
-        let common = match self.common.get(&networks) {
-            Some(common) => *common,
-            None => {
-                let common = view::common(store, &networks).common_digest();
-                self.common.insert(networks, common);
-                common
-            }
-        };
+        let made = |networks: &BTreeSet<NetworkId>| view::common(store, networks).common_digest();
+        let common = *self.common.entry(networks).or_insert_with_key(made);
         view::own(store, node).digest_over(common)
     }
 }
