@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
-use mesh_core::assignment::{AssignmentSet, AssignmentUpdate};
+use mesh_core::assignment::{AssignmentSet, AssignmentUpdate, Held};
 use mesh_core::id::{NodeId, SessionId, TaskId};
 use mesh_core::object::{NodeDescription, TaskState, TaskStatus};
 use mesh_core::time::Timestamp;
@@ -14,9 +14,13 @@ use crate::rng::Rng;
 /// What an agent tells its manager.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Report {
-    Open(Box<NodeDescription>),
+    /// With what it has of an earlier session.
+    Open(Box<NodeDescription>, Option<Held>),
     Heartbeat,
-    Statuses(Vec<(TaskId, TaskStatus)>),
+    /// Numbered within a session.
+    Statuses(u64, Vec<(TaskId, TaskStatus)>),
+    /// What it has, to be compared.
+    Held(Held),
     Restarting,
 }
 
@@ -24,6 +28,8 @@ pub enum Report {
 #[derive(Debug, Clone, PartialEq)]
 pub enum News {
     Update(Box<AssignmentUpdate>),
+    /// All reports of this session up to this number are durable.
+    Taken(u64),
     /// The session is over, or there never was one; who may lead.
     Closed(Option<u64>),
 }
@@ -42,8 +48,16 @@ struct Local {
     /// When it moves on.
     due: u64,
     stopping: bool,
-    /// What the manager has not been told.
-    unsent: bool,
+    told: Told,
+}
+
+/// Whether the managers know a task's state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Told {
+    Nothing,
+    /// In this session's report of this number, which was not taken yet.
+    Said(u64),
+    Taken,
 }
 
 /// A worker.
@@ -61,14 +75,17 @@ pub struct Agent {
     pub last_arrival: u64,
     /// Tasks no longer fail by themselves.
     pub calm: bool,
-    /// A planted mistake: a new session is not told what the one before was.
+    /// A planted mistake: what was said counts as taken.
     forgetful: bool,
     /// Until when the set of this session may take to come; `None`: it came.
     patience: Option<u64>,
     set: AssignmentSet,
     version: u64,
     tasks: BTreeMap<TaskId, Local>,
+    /// Number of this session's last report.
+    number: u64,
     next_heartbeat: u64,
+    next_check: u64,
 }
 
 /// How often an agent looks after its tasks.
@@ -91,7 +108,9 @@ impl Agent {
             set: AssignmentSet::default(),
             version: 0,
             tasks: BTreeMap::new(),
+            number: 0,
             next_heartbeat: 0,
+            next_check: 0,
         }
     }
 
@@ -115,14 +134,40 @@ impl Agent {
         self.life += 1;
         self.link = None;
         self.tasks.clear();
-        self.set = AssignmentSet::default();
+        (self.set, self.version) = (AssignmentSet::default(), 0);
+    }
+
+    /// Loses something of what it was told, without noticing.
+    pub fn rot(&mut self) -> bool {
+        self.set.services.pop_last().is_some() || self.set.peers.pop_last().is_some()
+    }
+
+    /// What it has, for a new session or to be compared.
+    pub fn held(&self) -> Option<Held> {
+        let held = Held { version: self.version, digest: self.set.digest() };
+        Some(held).filter(|held| held.version > 0)
+    }
+
+    /// Whether its session has told it nothing yet.
+    pub fn waits(&self) -> bool {
+        self.patience.is_some()
+    }
+
+    /// Reports of this session up to `number` are durable.
+    pub fn taken(&mut self, number: u64) {
+        for task in self.tasks.values_mut() {
+            if matches!(task.told, Told::Said(said) if said <= number) {
+                task.told = Told::Taken;
+            }
+        }
     }
 
     pub fn connect(&mut self, link: Link, now: u64) {
         self.link = Some(link);
         self.patience = Some(now + 1_500 * MS);
-        if !self.forgetful {
-            self.tasks.values_mut().for_each(|task| task.unsent = true);
+        self.number = 0;
+        for task in self.tasks.values_mut().filter(|task| matches!(task.told, Told::Said(_))) {
+            task.told = if self.forgetful { Told::Taken } else { Told::Nothing };
         }
     }
 
@@ -147,9 +192,6 @@ impl Agent {
 
     /// Takes what the manager tells; false: it does not fit what was told before.
     pub fn hear(&mut self, update: AssignmentUpdate, now: u64, rng: &mut Rng) -> bool {
-        if self.patience.is_some() && !matches!(update, AssignmentUpdate::Full { .. }) {
-            return false;
-        }
         if self.set.apply_update(&mut self.version, update).is_err() {
             return false;
         }
@@ -174,7 +216,7 @@ impl Agent {
                         (false, false) => TaskState::Accepted,
                     };
                     let due = now + rng.between(5 * MS, 200 * MS);
-                    self.tasks.insert(*id, Local { state, due, stopping: stop, unsent: true });
+                    self.tasks.insert(*id, Local { state, due, stopping: stop, told: Told::Nothing });
                 }
             }
         }
@@ -190,24 +232,30 @@ impl Agent {
             local.step(wanted, now, rng, self.calm);
         }
         let set = &self.set;
-        self.tasks.retain(|id, local| set.tasks.contains_key(id) || !local.state.is_final() || local.unsent);
+        let known = |local: &Local| local.state.is_final() && local.told == Told::Taken;
+        self.tasks.retain(|id, local| set.tasks.contains_key(id) || !known(local));
         if self.link.is_none() || self.patience.is_some() {
             return Vec::new();
         }
-        let mut reports = self.statuses(now);
+        let mut reports = Vec::from_iter(self.statuses(now));
         if now >= self.next_heartbeat {
             let beat = u64::try_from(self.set.settings.heartbeat.as_nanos()).expect("short");
             self.next_heartbeat = now + beat - rng.under(beat / 5);
             reports.push(Report::Heartbeat);
         }
+        if now >= self.next_check {
+            self.next_check = now + rng.between(1_000 * MS, 4_000 * MS);
+            reports.extend(self.held().map(Report::Held));
+        }
         reports
     }
 
-    fn statuses(&mut self, now: u64) -> Vec<Report> {
-        let unsent = self.tasks.iter_mut().filter(|(_, local)| local.unsent);
-        let statuses: Vec<_> = unsent
+    fn statuses(&mut self, now: u64) -> Option<Report> {
+        let number = self.number + 1;
+        let untold = self.tasks.iter_mut().filter(|(_, local)| local.told == Told::Nothing);
+        let statuses: Vec<_> = untold
             .map(|(id, local)| {
-                local.unsent = false;
+                local.told = Told::Said(number);
                 let status = TaskStatus {
                     state: local.state,
                     timestamp: Timestamp(now),
@@ -218,7 +266,11 @@ impl Agent {
                 (*id, status)
             })
             .collect();
-        if statuses.is_empty() { Vec::new() } else { vec![Report::Statuses(statuses)] }
+        if statuses.is_empty() {
+            return None;
+        }
+        self.number = number;
+        Some(Report::Statuses(number, statuses))
     }
 }
 
@@ -243,7 +295,9 @@ impl Local {
             }
         };
         self.due = now + rng.between(5 * MS, 150 * MS);
-        self.unsent |= next != self.state;
+        if next != self.state {
+            self.told = Told::Nothing;
+        }
         self.state = next;
     }
 }

@@ -97,6 +97,7 @@ impl World {
         self.send(id, flushed.messages);
         let mut events = VecDeque::new();
         for (applied, effects) in flushed.settled {
+            self.remember(id, &effects);
             self.settle(id, applied, effects, &mut events)?;
         }
         match result {
@@ -114,6 +115,17 @@ impl World {
         self.follow_role(id, &mut events);
         self.lead(id, events);
         Ok(())
+    }
+
+    /// Every manager keeps what a leader has to know of the past.
+    fn remember(&mut self, id: u64, effects: &Effects) {
+        let Some(process) = &mut self.manager(id).process else { return };
+        for entry in &effects.committed {
+            process.history.replay(entry.index, &entry.changes);
+        }
+        if effects.committed.iter().any(|entry| entry.replaced) {
+            process.history = History::new(process.driver.replica().store());
+        }
     }
 
     /// What happened in a flush is told to those who wait for it.
@@ -209,9 +221,9 @@ impl World {
         let Some(process) = &mut self.manager(id).process else { return };
         process.leading = None;
         if leads {
-            let leader = Leader::new(&store, History::default(), now);
-            process.leading =
-                Some(Leading { leader, term, wake_at: None, sessions: std::collections::BTreeMap::new() });
+            let leader = Leader::new(&store, process.history.clone(), now);
+            let sessions = std::collections::BTreeMap::new();
+            process.leading = Some(Leading { leader, term, wake_at: None, sessions, first: store });
             events.push_back(leader::Event::Wake);
         }
     }
@@ -237,6 +249,9 @@ impl World {
             }
             for (session, update) in actions.send {
                 self.tell_session(id, session, News::Update(Box::new(update)));
+            }
+            for (session, number) in actions.taken {
+                self.tell_session(id, session, News::Taken(number));
             }
             for session in actions.close {
                 self.tell_session(id, session, News::Closed(None));

@@ -2,9 +2,9 @@
 
 use crate::agent::Agent;
 use crate::network::{Host, MS};
-use crate::world::{Event, Report, World};
-
-const SECOND: u64 = 1_000 * MS;
+use crate::plan::SECOND;
+use crate::report::Report;
+use crate::world::{Event, World};
 
 /// Kinds of faults; each is counted, so that a run that had none of a kind is noticed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -21,6 +21,7 @@ pub enum Fault {
     AgentFreeze,
     AgentCut,
     AgentRestart,
+    AgentRot,
     Join,
     Promote,
     Leave,
@@ -28,7 +29,7 @@ pub enum Fault {
 }
 
 /// All of them; the last are the steps of the members' walk.
-pub const FAULTS: [Fault; 16] = [
+pub const FAULTS: [Fault; 17] = [
     Fault::Crash,
     Fault::CrashAtDisk,
     Fault::Freeze,
@@ -41,6 +42,7 @@ pub const FAULTS: [Fault; 16] = [
     Fault::AgentFreeze,
     Fault::AgentCut,
     Fault::AgentRestart,
+    Fault::AgentRot,
     Fault::Join,
     Fault::Promote,
     Fault::Leave,
@@ -65,12 +67,17 @@ impl World {
     /// One fault, and when the next comes.
     pub fn inject(&mut self) {
         let fault = *self.rng.pick(&FAULTS[..STRIKES]).expect("there are some");
+        self.suffer(fault);
+        let pause = self.rng.between(200 * MS, 2_500 * MS);
+        self.schedule(pause, Event::Fault);
+    }
+
+    /// One fault, now.
+    pub fn suffer(&mut self, fault: Fault) {
         if self.strike(fault) {
             self.report.count(fault);
             self.trace(&("fault", fault, self.now));
         }
-        let pause = self.rng.between(200 * MS, 2_500 * MS);
-        self.schedule(pause, Event::Fault);
     }
 
     fn strike(&mut self, fault: Fault) -> bool {
@@ -86,8 +93,10 @@ impl World {
                 self.managers[&manager].process.is_some()
             }
             Fault::Freeze => {
-                let until = self.now + long;
+                let (until, deaf) = (self.now + long, self.rng.chance(500));
+                let manager = self.leader().filter(|_| self.rng.chance(300)).unwrap_or(manager);
                 self.manager(manager).frozen_until = until;
+                self.manager(manager).deaf = deaf;
                 self.managers[&manager].process.is_some()
             }
             Fault::DiskFull => {
@@ -124,6 +133,7 @@ impl World {
                 true
             }
             Fault::AgentRestart => self.restart_agent(agent),
+            Fault::AgentRot => self.agents[agent].rot(),
             Fault::Join | Fault::Promote | Fault::Leave | Fault::Transfer => self.step_walk(fault),
         }
     }

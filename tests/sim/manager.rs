@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 
 use mesh_core::id::{NodeId, SessionId};
-use mesh_core::leader::Leader;
+use mesh_core::leader::{History, Leader};
+use mesh_core::store::Store;
 use mesh_core::time::Timestamp;
 use mesh_raft::envelope::ProposalId;
 use mesh_raft::node::Pace;
 use mesh_raft::replica::{
-    Compaction, Driver, Effects, FlushError, Outlet, ReadId, Replica, ReplicaError, Settings,
+    Compaction, Driver, Effects, FlushError, Mistake, Outlet, ReadId, Replica, ReplicaError, Settings,
 };
 use raft::eraftpb::Message;
 
@@ -33,12 +34,20 @@ pub struct Manager {
     pub skew: u64,
     /// Length of its tick: clocks drift.
     pub tick: u64,
+    /// Parts in ten thousand by which its clock runs faster.
+    pub drift: u64,
     pub frozen_until: u64,
+    /// What comes while it stands still is lost.
+    pub deaf: bool,
+    /// A planted mistake.
+    pub mistake: Option<Mistake>,
 }
 
 /// What runs on it.
 pub struct Process {
     pub driver: Driver,
+    /// What a leader needs to know of the past.
+    pub history: History,
     pub leading: Option<Leading>,
     pub flush_is_due: bool,
     pub disk_is_full: bool,
@@ -53,6 +62,8 @@ pub struct Leading {
     pub term: u64,
     pub wake_at: Option<Timestamp>,
     pub sessions: BTreeMap<SessionId, Session>,
+    /// The store that it began with.
+    pub first: Store,
 }
 
 /// The leader's end of a connection.
@@ -85,14 +96,13 @@ impl Outlet for Flushed {
 impl Manager {
     /// Starts it from its disk. `seed` is this start's own.
     pub fn boot(&mut self, seed: u64) -> Result<(), ReplicaError> {
-        let settings = Settings {
-            pace: Pace::default(),
-            // Small, so that snapshots happen.
-            compaction: Compaction { every: 60, bytes: 1 << 20, keep: 15 },
-            seed,
-        };
-        let replica = Replica::new(self.disk.crash(), settings)?;
+        let settings = Settings { pace: Pace::default(), compaction: Compaction::default(), seed };
+        let mut replica = Replica::new(self.disk.crash(), settings)?;
+        if let Some(mistake) = self.mistake {
+            replica.plant(mistake);
+        }
         self.process = Some(Process {
+            history: History::new(replica.store()),
             driver: Driver::new(replica),
             leading: None,
             flush_is_due: false,
@@ -111,7 +121,7 @@ impl Manager {
 
     /// What its clock says.
     pub fn now(&self, world: u64) -> Timestamp {
-        Timestamp(world + self.skew)
+        Timestamp(world + self.skew + world / 10_000 * self.drift)
     }
 
     pub fn replica(&self) -> Option<&Replica> {

@@ -2,43 +2,43 @@
 
 use std::collections::BTreeSet;
 
-use mesh_core::assignment::AssignmentSet;
 use mesh_core::id::TaskId;
 use mesh_core::object::{NodeState, TaskState};
 use mesh_core::spec::{Availability, ServiceMode};
 use mesh_core::store::{Store, Transaction};
 
 use crate::client::{self, Op};
-use crate::ledger::{self, Violation};
 use crate::manager::Ticket;
 use crate::network::MS;
-use crate::world::{Event, Planted, World};
+use crate::plan::Planted;
+use crate::world::{Event, World};
 
 impl World {
-    pub fn act_as_client(&mut self) -> Result<(), Violation> {
+    pub fn act_as_client(&mut self) {
         let pause = self.rng.between(30 * MS, 250 * MS);
         self.schedule(pause, Event::Client);
         let managers: Vec<u64> = self.managers.keys().copied().collect();
         let random = *self.rng.pick(&managers).expect("there are some");
         if self.rng.chance(250) {
-            self.begin_read(random)?;
+            let (life, acked) = (self.managers[&random].life, self.ledger.acked());
+            self.schedule(0, Event::Read { manager: random, life, acked });
         }
         let asked = self.leader().filter(|_| !self.rng.chance(100)).unwrap_or(random);
         if self.managers[&asked].frozen_until > self.now {
-            return Ok(());
+            return;
         }
-        let Some((op, removed, transaction)) = self.next_wish(asked) else { return Ok(()) };
+        let Some((op, removed, transaction)) = self.next_wish(asked) else { return };
         // However it ends, whatever it removes may be gone from here on.
         if let Some(bits) = removed {
             self.expected.may_go(bits);
         }
         self.propose(asked, &transaction, Ticket::Client(op));
-        Ok(())
     }
 
     fn next_wish(&mut self, asked: u64) -> Option<(Op, Option<u128>, Transaction)> {
         let manager = &self.managers[&asked];
-        let (store, now) = (manager.replica()?.store(), manager.now(self.now));
+        let process = manager.process.as_ref()?;
+        let (store, now) = (process.driver.replica().store(), manager.now(self.now));
         let joins = self.agents.iter().find_map(|agent| client::join(store, agent, now));
         if let Some(transaction) = joins {
             return Some((Op::Other, None, transaction));
@@ -47,24 +47,18 @@ impl World {
             return client::undrain(store, now).map(|transaction| (Op::Other, None, transaction));
         }
         self.wishes += 1;
+        let stale = process.leading.as_ref().filter(|_| self.plan.planted == Some(Planted::DoubleVip));
+        let store = stale.map_or(store, |leading| &leading.first);
         client::wish(store, now, &mut self.rng, self.wishes)
     }
 
-    fn begin_read(&mut self, id: u64) -> Result<(), Violation> {
-        let acked = self.ledger.acked();
-        let (now, stale) = (self.now, self.plan.planted == Some(Planted::StaleReads));
-        let manager = self.manager(id);
-        let frozen = manager.frozen_until > now;
-        let Some(process) = manager.process.as_mut().filter(|_| !frozen) else { return Ok(()) };
-        if stale {
-            let applied = process.driver.replica().applied().index;
-            return ledger::answers(id, acked, applied);
-        }
+    /// A manager is asked for a read that began when `acked` was.
+    pub fn begin_read(&mut self, id: u64, acked: u64) {
+        let Some(process) = &mut self.manager(id).process else { return };
         if let Ok(read) = process.driver.replica_mut().read() {
             process.reads.insert(read, acked);
             self.schedule_flush(id);
         }
-        Ok(())
     }
 
     pub fn look_for_rest(&mut self) {
@@ -95,16 +89,11 @@ impl World {
     /// What the agents were told in pieces is what they would be told whole.
     fn view_unrest(&self) -> Option<String> {
         let leading = self.managers[&self.leader()?].process.as_ref()?.leading.as_ref()?;
-        // A task whose status alone changed is not told: its agent knows.
-        let told = |set: &AssignmentSet| {
-            let mut set = set.clone();
-            let tasks = std::mem::take(&mut set.tasks).into_values();
-            let tasks: Vec<_> = tasks.map(|task| (task.id, task.desired_state, task.endpoints)).collect();
-            (set, tasks)
-        };
         self.agents.iter().find_map(|agent| {
-            let (has, wanted) = (told(agent.assignments()), told(&leading.leader.assignments(agent.node)));
-            (has != wanted).then(|| format!("w{} has {has:?} and not {wanted:?}", agent.place))
+            let (has, wanted) = (agent.assignments(), leading.leader.assignments(agent.node));
+            (has.digest() != wanted.digest()).then(|| {
+                format!("w{} has not what it is to have: {:?}", agent.place, has.difference(&wanted))
+            })
         })
     }
 

@@ -11,15 +11,17 @@ use crate::fault::Fault;
 use crate::ledger::Violation;
 use crate::manager::Manager;
 use crate::network::{Host, MS};
-use crate::world::{Event, Planted, World};
-
-const SECOND: u64 = 1_000 * MS;
+use crate::plan::{Planted, SECOND};
+use crate::world::{Event, World};
 
 /// Longest time for which a group whose quorum is up may have no leader, or be between two configurations.
 const PATIENCE: u64 = 5 * SECOND;
 
+/// What goes wrong just when the members change.
+const MOMENTS: [Fault; 4] = [Fault::Crash, Fault::IsolateLeader, Fault::Partition, Fault::Freeze];
+
 /// Most managers that a walk leads to, and fewest.
-const MOST: usize = 7;
+const MOST: usize = 8;
 const FEWEST: usize = 2;
 
 /// The group as it is looked at from outside.
@@ -65,6 +67,9 @@ impl World {
         let taken = process.driver.replica_mut().change(id, change, false).is_ok();
         self.schedule_flush(at);
         self.trace(&("change", self.now, change, taken));
+        if taken {
+            self.tempt_fate();
+        }
         taken
     }
 
@@ -74,8 +79,10 @@ impl World {
         }
         self.last_manager += 1;
         let id = self.last_manager;
-        if self.plan.planted == Some(Planted::UncheckedVoters) {
-            return self.add_voter_unchecked(leader, id);
+        match self.plan.planted {
+            Some(Planted::UncheckedVoters) => return self.add_voter_unchecked(leader, id),
+            Some(Planted::SkippedChangeCheck) => return self.replace_unchecked(leader, members),
+            _ => {}
         }
         let addr = std::net::SocketAddr::from(([192, 0, 2, 100], u16::try_from(id).expect("few")));
         if !self.change(leader, MemberChange::AddLearner { id, addr }) {
@@ -90,13 +97,34 @@ impl World {
 
     pub fn new_manager(&mut self, id: u64, saved: Saved) {
         let mut disk = SimDisk::new(saved);
-        if self.plan.planted == Some(Planted::LyingDisks) {
-            disk.betray(mesh_raft::disk::Lie::SyncsNothing);
+        if self.plan.planted == Some(Planted::AckBeforeSync) {
+            disk.betray(mesh_raft::disk::Lie::SyncsLate);
         }
         let skew = 1_700_000_000 * SECOND + self.rng.under(4 * SECOND);
         let tick = 50 * MS + self.rng.under(2 * MS);
-        let manager = Manager { id, life: 0, process: None, disk, skew, tick, frozen_until: 0 };
+        let (drift, mistake) = (self.rng.under(10), self.plan.planted.and_then(Planted::mistake));
+        let manager = Manager {
+            id,
+            life: 0,
+            process: None,
+            disk,
+            skew,
+            tick,
+            drift,
+            frozen_until: 0,
+            deaf: false,
+            mistake,
+        };
         self.managers.insert(id, manager);
+    }
+
+    /// Often something goes wrong just when the members change.
+    fn tempt_fate(&mut self) {
+        if self.rng.chance(250) {
+            let fault = *self.rng.pick(&MOMENTS).expect("there are some");
+            let after = self.rng.under(80 * MS);
+            self.schedule(after, Event::Strike(fault));
+        }
     }
 
     /// A mistake: a voter is added that nobody has seen answer.
@@ -106,6 +134,28 @@ impl World {
         let mut change = ConfChangeV2::default();
         change.mut_changes().push(single);
         self.input(leader, Input::Change(change));
+        true
+    }
+
+    /// A mistake: the leader keeps to itself, and takes two new managers in the place of all others at once.
+    fn replace_unchecked(&mut self, leader: u64, members: &Members) -> bool {
+        let voters: Vec<u64> = members.voters().into_iter().collect();
+        let fresh = [self.last_manager, self.last_manager + 1];
+        self.last_manager += 1;
+        let mut change = ConfChangeV2::default();
+        let gone = voters.iter().filter(|id| **id != leader).map(|id| (*id, ConfChangeType::RemoveNode));
+        for (id, kind) in gone.chain(fresh.map(|id| (id, ConfChangeType::AddNode))) {
+            let mut single = ConfChangeSingle { node_id: id, ..ConfChangeSingle::default() };
+            single.set_change_type(kind);
+            change.mut_changes().push(single);
+        }
+        for id in fresh {
+            let saved = joiner(id, &voters, &std::collections::BTreeMap::new()).expect("it encodes");
+            self.new_manager(id, saved);
+            self.schedule(MS, Event::ManagerBoot(id));
+        }
+        self.input(leader, Input::Change(change));
+        self.tempt_fate();
         true
     }
 

@@ -2,12 +2,14 @@
 
 use std::collections::VecDeque;
 
+use mesh_core::assignment::AssignmentUpdate;
 use mesh_core::id::SessionId;
 use mesh_core::leader;
 
 use crate::agent::{AGENT_STEP, Link, News, Report};
 use crate::manager::{Leading, Session};
 use crate::network::{Host, MS};
+use crate::plan::Planted;
 use crate::world::{Event, World};
 
 impl World {
@@ -46,8 +48,8 @@ impl World {
         let session = SessionId::new(&mut self.rng);
         let agent = &mut self.agents[place];
         agent.connect(Link { manager, session }, self.now);
-        let description = Box::new(agent.description());
-        self.tell_manager(place, Report::Open(description));
+        let (description, held) = (Box::new(agent.description()), agent.held());
+        self.tell_manager(place, Report::Open(description, held));
     }
 
     /// Sends along an agent's session; one whose way is cut breaks, and either end sees that in its time.
@@ -135,17 +137,22 @@ impl World {
             return;
         }
         let event = match report {
-            Report::Open(description) => {
+            Report::Open(description, held) => {
                 let end = Session { agent: place, node, last_arrival: self.now };
                 if let Some(leading) = self.leading(id) {
                     leading.sessions.insert(session, end);
                 }
-                let held = None;
                 leader::Event::SessionOpened { node, session, description, addr, data_path_addr: addr, held }
             }
             _ if self.session(id, session).is_none() => return self.refuse(id, place, session),
             Report::Heartbeat => leader::Event::Heartbeat { node, session },
-            Report::Statuses(statuses) => leader::Event::Statuses { node, session, number: 0, statuses },
+            Report::Statuses(number, statuses) => {
+                if self.plan.planted == Some(Planted::TakenEarly) {
+                    self.tell_session(id, session, News::Taken(number));
+                }
+                leader::Event::Statuses { node, session, number, statuses }
+            }
+            Report::Held(held) => leader::Event::Held { node, session, held },
             Report::Restarting => leader::Event::RestartAnnounced { node, session },
         };
         self.lead(id, VecDeque::from([event]));
@@ -163,7 +170,10 @@ impl World {
         let agent = &mut self.agents[place];
         let Some(link) = agent.link.filter(|link| link.session == session) else { return };
         match news {
+            News::Taken(number) => agent.taken(number),
             News::Update(update) => {
+                let resumes = agent.waits() && matches!(*update, AssignmentUpdate::Increment { .. });
+                self.report.resumed += u64::from(resumes);
                 if !agent.hear(*update, self.now, &mut self.rng) {
                     agent.disconnect();
                     agent.hint = Some(link.manager);

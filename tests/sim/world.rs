@@ -17,72 +17,76 @@ use mesh_raft::replica::genesis;
 use raft::eraftpb::Message;
 
 use crate::agent::{self, AGENT_STEP, Agent, News};
-use crate::fault::{FAULTS, Fault};
+use crate::fault::Fault;
 use crate::ledger::{Expected, Ledger, Violation};
 use crate::manager::Manager;
-use crate::network::{MS, Network};
+use crate::network::Network;
+use crate::plan::{Plan, Planted, SECOND};
+use crate::report::{Failure, Report};
 use crate::rng::Rng;
 use crate::walk::Watch;
-
-const SECOND: u64 = 1_000 * MS;
-
-/// How one seed runs.
-#[derive(Debug, Clone)]
-pub struct Plan {
-    pub seed: u64,
-    pub managers: u64,
-    pub agents: usize,
-    /// Virtual time with faults, and then at most without.
-    pub storm: u64,
-    pub calm: u64,
-    /// A mistake, to see that it is found.
-    pub planted: Option<Planted>,
-}
-
-/// Mistakes that can be planted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Planted {
-    /// Disks say that they have synced and have not.
-    LyingDisks,
-    /// Agents do not tell a new session what they told the one before.
-    ForgetfulAgents,
-    /// Managers answer reads from what they have.
-    StaleReads,
-    /// The leader makes voters of managers that never answered.
-    UncheckedVoters,
-}
-
-impl Plan {
-    /// Even seeds have one manager, odd ones three or five, which others join and leave.
-    pub fn from_seed(seed: u64) -> Self {
-        let managers = match seed % 4 {
-            1 => 3,
-            3 => 5,
-            _ => 1,
-        };
-        let agents = 3 + usize::try_from(seed % 3).expect("small");
-        Self { seed, managers, agents, storm: 25 * SECOND, calm: 60 * SECOND, planted: None }
-    }
-}
 
 /// What happens at a time.
 #[derive(Debug, Clone)]
 pub enum Event {
-    Tick { manager: u64, life: u64 },
-    Deliver { to: u64, message: Box<Message> },
-    SnapshotFate { manager: u64, life: u64, to: u64, arrived: bool },
-    Flush { manager: u64, life: u64 },
-    LeaderWake { manager: u64, life: u64, term: u64 },
-    AgentReport { manager: u64, life: u64, agent: usize, session: SessionId, report: agent::Report },
-    SessionLost { manager: u64, session: SessionId },
-    AgentStep { agent: usize, life: u64 },
-    AgentNews { agent: usize, life: u64, session: SessionId, news: News },
+    Tick {
+        manager: u64,
+        life: u64,
+    },
+    Deliver {
+        to: u64,
+        message: Box<Message>,
+    },
+    SnapshotFate {
+        manager: u64,
+        life: u64,
+        to: u64,
+        arrived: bool,
+    },
+    Flush {
+        manager: u64,
+        life: u64,
+    },
+    LeaderWake {
+        manager: u64,
+        life: u64,
+        term: u64,
+    },
+    AgentReport {
+        manager: u64,
+        life: u64,
+        agent: usize,
+        session: SessionId,
+        report: agent::Report,
+    },
+    SessionLost {
+        manager: u64,
+        session: SessionId,
+    },
+    AgentStep {
+        agent: usize,
+        life: u64,
+    },
+    AgentNews {
+        agent: usize,
+        life: u64,
+        session: SessionId,
+        news: News,
+    },
     AgentBoot(usize),
     ManagerBoot(u64),
     FreeDisk(u64),
     Heal,
     Client,
+    /// A read that began when `acked` was.
+    Read {
+        manager: u64,
+        life: u64,
+        acked: u64,
+    },
     Fault,
+    /// Something goes wrong right now, because of what happens.
+    Strike(Fault),
     Walk,
     EndFaults,
     LookForRest,
@@ -109,85 +113,6 @@ impl PartialOrd for Scheduled {
 impl Ord for Scheduled {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
         (self.at, self.number).cmp(&(other.at, other.number))
-    }
-}
-
-/// What a run saw.
-#[derive(Debug, Clone, Default)]
-pub struct Report {
-    pub trace: u64,
-    pub events: u64,
-    pub terms: u64,
-    pub committed: u64,
-    pub conflicts: u64,
-    pub lost: u64,
-    pub changes: u64,
-    pub reads: u64,
-    pub snapshots: u64,
-    pub crashes: u64,
-    pub running: u64,
-    pub faults: BTreeMap<Fault, u64>,
-}
-
-impl Report {
-    pub fn add(&mut self, other: &Self) {
-        self.trace ^= other.trace;
-        self.events += other.events;
-        self.terms += other.terms;
-        self.committed += other.committed;
-        self.conflicts += other.conflicts;
-        self.lost += other.lost;
-        self.changes += other.changes;
-        self.reads += other.reads;
-        self.snapshots += other.snapshots;
-        self.crashes += other.crashes;
-        self.running += other.running;
-        for (fault, count) in &other.faults {
-            *self.faults.entry(*fault).or_default() += count;
-        }
-    }
-
-    /// A simulation in which nothing happens finds nothing.
-    pub fn assert_that_it_was_not_quiet(&self, seeds: u64) {
-        if seeds < 20 {
-            return;
-        }
-        for fault in FAULTS {
-            assert!(self.faults.contains_key(&fault), "{fault:?} never struck");
-        }
-        for (what, count, floor) in [
-            ("commits", self.committed, 50),
-            ("reads", self.reads, 5),
-            ("elections", self.terms, 3),
-            ("changes of members", self.changes, 1),
-            ("crashes", self.crashes, 2),
-            ("running tasks", self.running, 3),
-        ] {
-            assert!(count >= floor * seeds, "only {count} {what} in {seeds} seeds");
-        }
-        assert!(self.lost > 0 && self.snapshots > 0 && self.conflicts > 0, "{self}");
-    }
-}
-
-impl fmt::Display for Report {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} events, {} terms, {} commits, {} conflicts, {} lost proposals, {} changes of members, {} reads, {} snapshots \
-             installed, {} crashes, {} tasks running at the end, faults {:?}, trace {:016x}",
-            self.events,
-            self.terms,
-            self.committed,
-            self.conflicts,
-            self.lost,
-            self.changes,
-            self.reads,
-            self.snapshots,
-            self.crashes,
-            self.running,
-            self.faults,
-            self.trace
-        )
     }
 }
 
@@ -219,7 +144,7 @@ impl World {
         let mut rng = Rng::new(plan.seed);
         let store = first_store(&mut rng);
         let voters: Vec<u64> = (1..=plan.managers).collect();
-        let forgetful = plan.planted == Some(Planted::ForgetfulAgents);
+        let forgetful = plan.planted == Some(Planted::LostStatus);
         let agents =
             (0..plan.agents).map(|place| Agent::new(place, NodeId::new(&mut rng), forgetful)).collect();
         let mut world = Self {
@@ -249,7 +174,19 @@ impl World {
     }
 
     /// Runs the storm, then until everything is at rest.
-    pub fn run(mut self) -> Result<Report, Violation> {
+    pub fn run(mut self) -> Result<Report, Failure> {
+        match self.live().and_then(|()| self.finish()) {
+            Ok(()) => {
+                self.report.trace = self.hasher.finish();
+                Ok(self.report)
+            }
+            Err(violation) => {
+                Err(Failure { violation, trace: self.hasher.finish(), events: self.report.events })
+            }
+        }
+    }
+
+    fn live(&mut self) -> Result<(), Violation> {
         for id in self.managers.keys().copied().collect::<Vec<_>>() {
             self.boot_manager(id)?;
         }
@@ -268,13 +205,14 @@ impl World {
             }
             self.now = next.at;
             self.report.events += 1;
-            if let Some(thaw) = self.frozen_until(&next.event) {
-                self.schedule(thaw - self.now, next.event);
-                continue;
+            match self.frozen_until(&next.event) {
+                // What a machine that stands still cannot take in is lost, or waits for it.
+                Some(_) if self.is_lost_on_the_frozen(&next.event) => {}
+                Some(thaw) => self.schedule(thaw - self.now, next.event),
+                None => self.happen(next.event)?,
             }
-            self.happen(next.event)?;
         }
-        self.finish()
+        Ok(())
     }
 
     pub fn schedule(&mut self, after: u64, event: Event) {
@@ -298,6 +236,7 @@ impl World {
             | Event::SnapshotFate { manager, .. }
             | Event::Flush { manager, .. }
             | Event::LeaderWake { manager, .. }
+            | Event::Read { manager, .. }
             | Event::SessionLost { manager, .. }
             | Event::AgentReport { manager, .. } => self.managers.get(manager)?.frozen_until,
             Event::AgentStep { agent, .. } | Event::AgentNews { agent, .. } => {
@@ -306,6 +245,10 @@ impl World {
             _ => return None,
         };
         (until > self.now).then_some(until)
+    }
+
+    fn is_lost_on_the_frozen(&self, event: &Event) -> bool {
+        matches!(event, Event::Deliver { to, .. } if self.managers.get(to).is_some_and(|manager| manager.deaf))
     }
 
     fn happen(&mut self, event: Event) -> Result<(), Violation> {
@@ -331,8 +274,12 @@ impl World {
             Event::ManagerBoot(id) => return self.boot_manager(id),
             Event::FreeDisk(id) => self.manager(id).disk.limit(None),
             Event::Heal => self.network.heal(),
-            Event::Client => return self.act_as_client(),
+            Event::Client => self.act_as_client(),
+            Event::Read { manager, life, acked } if self.lives(manager, life) => {
+                self.begin_read(manager, acked);
+            }
             Event::Fault if !self.calm => self.inject(),
+            Event::Strike(fault) if !self.calm => self.suffer(fault),
             Event::Walk if !self.calm => self.walk(),
             Event::EndFaults => {
                 self.end_faults();
@@ -351,7 +298,7 @@ impl World {
         manager.life == life && manager.process.is_some()
     }
 
-    fn finish(mut self) -> Result<Report, Violation> {
+    fn finish(&mut self) -> Result<(), Violation> {
         let leader = self.leader().and_then(|id| self.managers[&id].replica());
         let store = leader.map(|replica| replica.store().clone());
         let Some(store) = store else {
@@ -364,8 +311,7 @@ impl World {
         self.report.running =
             store.tasks().filter(|task| task.status.state == TaskState::Running).count() as u64;
         self.trace(&(self.now, store.digest()));
-        self.report.trace = self.hasher.finish();
-        Ok(self.report)
+        Ok(())
     }
 }
 
@@ -384,7 +330,8 @@ pub fn first_store(rng: &mut Rng) -> Store {
     };
     let request = InitCluster {
         id: ClusterId::new(rng),
-        spec: ClusterSpec::default(),
+        // Small, so that snapshots happen.
+        spec: ClusterSpec { snapshot_interval: 60, entries_kept: 15, ..ClusterSpec::default() },
         trust: String::new(),
         signer: [1; 32],
         signing_key: Secret::default(),
