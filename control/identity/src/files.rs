@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use crate::autolock::KeyFile;
@@ -15,6 +16,11 @@ use crate::trust::TrustBundle;
 const TRUST: &str = "ca.crt";
 const NODE: &str = "node.pem";
 const KEYS: &str = "manager.keys";
+
+const SUM_BEGIN: &str = "# sha256 ";
+
+/// Bytes of the line that ends a text: its beginning, 64 digits and the end of the line.
+const SUM_LINE: usize = SUM_BEGIN.len() + 64 + 1;
 
 /// Replaces `path` by `bytes`, mode 0600: after a crash at any moment either the old or the new content is
 /// there, whole.
@@ -57,7 +63,7 @@ impl IdentityDir {
 
     /// Saves the roots that are trusted.
     pub fn save_trust(&self, trust: &TrustBundle) -> Result<(), IdentityError> {
-        self.write(TRUST, trust.to_pem().as_bytes())
+        self.write_text(TRUST, &trust.to_pem())
     }
 
     /// Reads the roots that are trusted.
@@ -67,7 +73,7 @@ impl IdentityDir {
 
     /// Saves a worker's certificate and key. The keys of the manager that it was are removed.
     pub fn save_node(&self, identity: &NodeIdentity) -> Result<(), IdentityError> {
-        self.write(NODE, identity.to_pem().as_bytes())?;
+        self.write_text(NODE, identity.to_pem())?;
         self.remove(KEYS)
     }
 
@@ -99,9 +105,24 @@ impl IdentityDir {
         fs::read(&path).map(Zeroizing::new).map_err(|source| IdentityError::File { path, source })
     }
 
+    /// The text before the checksum that ends it.
     fn read_text(&self, name: &str) -> Result<String, IdentityError> {
         let path = self.path.join(name);
-        fs::read_to_string(&path).map_err(|source| IdentityError::File { path, source })
+        let mut text = fs::read_to_string(&path).map_err(|source| match source.kind() {
+            io::ErrorKind::InvalidData => self.corrupt(name, damaged("it is no text")),
+            _ => IdentityError::File { path, source },
+        })?;
+        let length = text.len().saturating_sub(SUM_LINE);
+        let kept = text.get(length..).ok_or_else(|| self.corrupt(name, damaged("it is cut short")))?;
+        if kept != sum_line(&text[..length]) {
+            return Err(self.corrupt(name, damaged("its checksum is wrong")));
+        }
+        text.truncate(length);
+        Ok(text)
+    }
+
+    fn write_text(&self, name: &str, text: &str) -> Result<(), IdentityError> {
+        self.write(name, Zeroizing::new([text, &sum_line(text)].concat()).as_bytes())
     }
 
     fn write(&self, name: &str, bytes: &[u8]) -> Result<(), IdentityError> {
@@ -124,6 +145,17 @@ impl IdentityDir {
     fn corrupt(&self, name: &str, source: IdentityError) -> IdentityError {
         IdentityError::Corrupt { path: self.path.join(name), source: Box::new(source) }
     }
+}
+
+/// What ends a file of PEM blocks: a flipped bit in a certificate may leave it one, and another. Readers of PEM
+/// pass over it.
+fn sum_line(text: &str) -> String {
+    let hex: String = Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("{SUM_BEGIN}{hex}\n")
+}
+
+fn damaged(reason: &str) -> IdentityError {
+    IdentityError::Certificate { what: "reading the file", reason: reason.to_owned() }
 }
 
 #[cfg(test)]
@@ -213,5 +245,57 @@ mod tests {
         fs::write(files.path.join(TRUST), other.root().pem().repeat(2)).unwrap();
         let error = files.load_trust().unwrap_err().to_string();
         assert!(error.contains("identity/ca.crt is corrupt"), "{error}");
+    }
+
+    /// Every bit of every file flips: it is refused, or what is read is the same.
+    #[test]
+    fn a_flipped_bit_is_refused_or_changes_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = files(dir.path());
+        let root = authority();
+        let identity = node(&root, 1, Role::Worker);
+        let trust = TrustBundle::of(root.root().clone());
+        files.save_trust(&trust).unwrap();
+        files.save_node(&identity).unwrap();
+        each_flip(&files.path.join(TRUST), || match files.load_trust() {
+            Ok(found) => found == trust,
+            Err(_) => true,
+        });
+        let pem = identity.to_pem();
+        each_flip(&files.path.join(NODE), || match files.load_node() {
+            Ok(found) => found.to_pem() == pem,
+            Err(_) => true,
+        });
+    }
+
+    fn each_flip(path: &Path, is_refused_or_same: impl Fn() -> bool) {
+        let good = fs::read(path).unwrap();
+        for bit in 0..good.len() * 8 {
+            let mut bytes = good.clone();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            fs::write(path, &bytes).unwrap();
+            assert!(is_refused_or_same(), "bit {bit} of {}", path.display());
+        }
+    }
+
+    #[test]
+    fn a_flipped_bit_among_a_managers_keys_gives_no_other_keys() {
+        let mut entropy = Counting::default();
+        let identity = node(&authority(), 1, Role::Manager);
+        let keys = ManagerKeys { data: DataKeys::create(&mut entropy), node_pem: identity.to_pem().clone() };
+        let unlock = UnlockKey::new(&mut entropy);
+        for autolock in [false, true] {
+            let good = KeyFile::seal(&keys, &unlock, autolock, &mut entropy).unwrap().to_bytes();
+            for bit in 0..good.len() * 8 {
+                let mut bytes = good.to_vec();
+                bytes[bit / 8] ^= 1 << (bit % 8);
+                let Ok(file) = KeyFile::from_bytes(&bytes) else { continue };
+                let opened = if file.is_locked() { file.unlock(&unlock) } else { file.open() };
+                let same = |found: ManagerKeys| {
+                    found.node_pem == keys.node_pem && found.data.to_bytes() == keys.data.to_bytes()
+                };
+                assert!(opened.is_err() || opened.is_ok_and(same), "bit {bit}");
+            }
+        }
     }
 }
