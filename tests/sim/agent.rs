@@ -190,6 +190,12 @@ impl Agent {
         self.tasks.iter().filter(|(_, task)| task.state == TaskState::Running).map(|(id, _)| *id)
     }
 
+    /// What it makes of a task, for whoever wonders.
+    pub fn describe(&self, task: TaskId) -> String {
+        let told = self.set.tasks.get(&task).map(|task| (task.desired_state, task.status.state));
+        format!("told {told:?}, has {:?}, up {}, link {:?}", self.tasks.get(&task), self.up, self.link)
+    }
+
     /// Takes what the manager tells; false: it does not fit what was told before.
     pub fn hear(&mut self, update: AssignmentUpdate, now: u64, rng: &mut Rng) -> bool {
         if self.set.apply_update(&mut self.version, update).is_err() {

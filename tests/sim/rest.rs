@@ -1,9 +1,10 @@
 //! The users' part of the world, and what it looks like when everything has come to rest.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use mesh_core::id::TaskId;
-use mesh_core::object::{NodeState, TaskState};
+use mesh_core::object::{NodeState, Task, TaskState};
 use mesh_core::spec::{Availability, ServiceMode};
 use mesh_core::store::{Store, Transaction};
 
@@ -83,7 +84,7 @@ impl World {
             }
         }
         let store = leader.store();
-        self.node_unrest(store).or_else(|| service_unrest(store)).or_else(|| self.view_unrest())
+        self.node_unrest(store).or_else(|| self.service_unrest(store)).or_else(|| self.view_unrest())
     }
 
     /// What the agents were told in pieces is what they would be told whole.
@@ -118,32 +119,36 @@ impl World {
         }
         None
     }
-}
 
-/// Every service has as many running tasks as it wants.
-fn service_unrest(store: &Store) -> Option<String> {
-    let ready = store
-        .nodes()
-        .filter(|node| node.status.state == NodeState::Ready)
-        .filter(|node| node.spec.availability == Availability::Active)
-        .count();
-    for service in store.services() {
-        let wanted = match service.spec.mode {
-            ServiceMode::Replicated { replicas } => usize::try_from(replicas).ok()?,
-            ServiceMode::Global => ready,
-        };
-        let running = store
-            .service_tasks(service.id)
-            .filter(|task| task.status.state == TaskState::Running)
-            .filter(|task| task.desired_state == TaskState::Running)
+    /// Every service has as many running tasks as it wants.
+    fn service_unrest(&self, store: &Store) -> Option<String> {
+        let ready = store
+            .nodes()
+            .filter(|node| node.status.state == NodeState::Ready)
+            .filter(|node| node.spec.availability == Availability::Active)
             .count();
-        if running != wanted {
-            let tasks: Vec<_> = store
-                .service_tasks(service.id)
-                .map(|task| (task.slot, task.node, task.desired_state, task.status.state))
-                .collect();
-            return Some(format!("{} has {running} of {wanted} tasks: {tasks:?}", service.spec.name));
-        }
+        store.services().find_map(|service| {
+            let wanted = match service.spec.mode {
+                ServiceMode::Replicated { replicas } => usize::try_from(replicas).ok()?,
+                ServiceMode::Global => ready,
+            };
+            let tasks = || store.service_tasks(service.id);
+            let running = tasks()
+                .filter(|task| task.status.state == TaskState::Running)
+                .filter(|task| task.desired_state == TaskState::Running)
+                .count();
+            let is_open = |task: &&Arc<Task>| !task.status.state.is_final();
+            let open = || tasks().filter(is_open).map(|task| self.describe(task)).collect::<Vec<_>>();
+            let name = &service.spec.name;
+            (running != wanted).then(|| format!("{name} has {running} of {wanted} tasks: {:#?}", open()))
+        })
     }
-    None
+
+    /// A task as the store has it and as its machine does.
+    fn describe(&self, task: &Task) -> String {
+        let machine = self.agents.iter().find(|agent| Some(agent.node) == task.node);
+        let local = machine.map(|agent| format!("on w{}: {}", agent.place, agent.describe(task.id)));
+        let (id, slot, wanted, state) = (task.id, task.slot, task.desired_state, task.status.state);
+        format!("{id} slot {slot} wanted {wanted:?} is {state:?} {}", local.unwrap_or_default())
+    }
 }

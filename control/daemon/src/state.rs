@@ -9,6 +9,7 @@ use mesh_core::id::{ClusterId, NodeId};
 use mesh_core::spec::Role;
 use mesh_identity::files::{create_private_dir, write_private};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use crate::error::DaemonError;
 
@@ -85,6 +86,14 @@ mod role_name {
 struct StateFile {
     format: u32,
     membership: Membership,
+    /// [`checksum`] of it: a flipped bit may leave an address one, and another.
+    sha256: String,
+}
+
+/// SHA-256 over the membership, in hexadecimal digits.
+fn checksum(membership: &Membership) -> Result<String, serde_json::Error> {
+    let digest = Sha256::digest(serde_json::to_vec(membership)?);
+    Ok(digest.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 /// The directories and files of a node's state.
@@ -145,21 +154,28 @@ impl StateDir {
             }
             Err(source) => return Err(DaemonError::File { path, source }),
         };
-        match serde_json::from_str::<StateFile>(&text) {
-            Ok(file) if file.format == FORMAT => Ok(Some(file.membership)),
-            Ok(file) => {
-                Err(DaemonError::Corrupt { path, reason: format!("format {} is unknown", file.format) })
-            }
-            Err(error) => Err(DaemonError::Corrupt { path, reason: error.to_string() }),
+        let file: StateFile = match serde_json::from_str(&text) {
+            Ok(file) => file,
+            Err(error) => return Err(DaemonError::Corrupt { path, reason: error.to_string() }),
+        };
+        if file.format != FORMAT {
+            let reason = format!("format {} is unknown", file.format);
+            return Err(DaemonError::Corrupt { path, reason });
+        }
+        match checksum(&file.membership) {
+            Ok(sum) if sum == file.sha256 => Ok(Some(file.membership)),
+            _ => Err(DaemonError::Corrupt { path, reason: "its checksum is wrong".to_owned() }),
         }
     }
 
     /// Writes the membership. The node is in the cluster from the moment this returns.
     pub fn save(&self, membership: &Membership) -> Result<(), DaemonError> {
         let path = self.file();
-        let file = StateFile { format: FORMAT, membership: membership.clone() };
-        let text = serde_json::to_vec_pretty(&file)
-            .map_err(|error| DaemonError::part("writing the node's state", &error))?;
+        let written = checksum(membership).and_then(|sha256| {
+            let file = StateFile { format: FORMAT, membership: membership.clone(), sha256 };
+            serde_json::to_vec_pretty(&file)
+        });
+        let text = written.map_err(|error| DaemonError::part("writing the node's state", &error))?;
         write_private(&path, &text).map_err(|source| DaemonError::File { path, source })
     }
 
@@ -201,6 +217,8 @@ fn remove_dir(path: PathBuf) -> Result<(), DaemonError> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::FileExt;
+
     use super::*;
 
     fn membership() -> Membership {
@@ -250,5 +268,26 @@ mod tests {
         }
         fs::write(state.file(), [0xff, 0xfe]).unwrap();
         assert!(matches!(state.load(), Err(DaemonError::Corrupt { .. })));
+    }
+
+    #[test]
+    fn a_flipped_bit_is_refused_or_changes_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = StateDir::new(dir.path().to_owned());
+        state.save(&membership()).unwrap();
+        let good = fs::read(state.file()).unwrap();
+        let file = fs::File::options().write(true).open(state.file()).unwrap();
+        let mut refused = 0;
+        for bit in 0..good.len() * 8 {
+            let at = u64::try_from(bit / 8).unwrap();
+            file.write_all_at(&[good[bit / 8] ^ (1 << (bit % 8))], at).unwrap();
+            match state.load() {
+                Ok(found) => assert_eq!(found, Some(membership()), "bit {bit}"),
+                Err(DaemonError::Corrupt { .. }) => refused += 1,
+                Err(error) => panic!("bit {bit}: {error}"),
+            }
+            file.write_all_at(&good[bit / 8..=bit / 8], at).unwrap();
+        }
+        assert!(refused * 2 > good.len() * 8, "{refused} refused");
     }
 }

@@ -108,6 +108,8 @@ fn decode(bytes: &[u8]) -> Result<Saved, &'static str> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::FileExt;
+
     use super::*;
     use crate::agent::samples;
 
@@ -133,21 +135,25 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn each_flipped_byte_and_each_cut_is_refused_by_path() {
+    async fn each_flipped_bit_and_each_cut_is_refused_by_path() {
         let dir = tempfile::tempdir().unwrap();
         let file = SavedFile::new(dir.path().join("view"));
         file.store(&saved()).await.unwrap();
         let good = fs::read(file.path()).unwrap();
-        let flipped = (0..good.len()).map(|at| {
-            let mut bytes = good.clone();
-            bytes[at] ^= 1;
-            bytes
-        });
-        let cut = (0..good.len()).map(|length| good[..length].to_vec());
-        for bytes in flipped.chain(cut) {
-            fs::write(file.path(), &bytes).unwrap();
+        let refused = |file: &SavedFile| {
             let error = file.load().unwrap_err().to_string();
             assert!(error.contains("view is corrupt"), "{error}");
+        };
+        let open = fs::File::options().write(true).open(file.path()).unwrap();
+        for bit in 0..good.len() * 8 {
+            let at = u64::try_from(bit / 8).unwrap();
+            open.write_all_at(&[good[bit / 8] ^ (1 << (bit % 8))], at).unwrap();
+            refused(&file);
+            open.write_all_at(&good[bit / 8..=bit / 8], at).unwrap();
+        }
+        for length in (0..good.len()).rev() {
+            open.set_len(u64::try_from(length).unwrap()).unwrap();
+            refused(&file);
         }
     }
 }

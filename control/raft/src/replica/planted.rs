@@ -1,7 +1,7 @@
 //! Mistakes that can be planted in a replica, to see that a simulation finds them. In builds for tests alone.
 
 use mesh_core::object::Meta;
-use mesh_core::store::{Change, Conflict, Delta, Expect, Object, Store, Transaction, Write};
+use mesh_core::store::{Change, Claim, Conflict, Delta, Expect, Object, Store, Transaction, Write};
 
 use super::Replica;
 
@@ -12,7 +12,7 @@ pub enum Mistake {
     LeaseReads,
     /// A new configuration counts as soon as it is applied: the old one's majority is not asked.
     NoJoint,
-    /// A service is made though what it takes belongs to another.
+    /// A service is made though its address belongs to another.
     UncheckedClaims,
 }
 
@@ -39,7 +39,8 @@ pub(super) fn apply_unchecked(
     else {
         return Err(conflict);
     };
-    if !matches!(conflict, Conflict::Taken { .. }) || store.service(service.id).is_some() {
+    let is_address = matches!(conflict, Conflict::Taken { what: Claim::Address(..), .. });
+    if !is_address || store.service(service.id).is_some() {
         return Err(conflict);
     }
     let mut service = mesh_core::object::Service::clone(service);
