@@ -158,6 +158,8 @@ impl World {
                 self.report.reads += 1;
                 ledger::answers(id, acked, applied)?;
             }
+            let opening = self.manager(id).process.as_mut().and_then(|process| process.opening.remove(&read));
+            events.extend(opening.and_then(|opening| self.open_session(id, opening)));
         }
         Ok(())
     }

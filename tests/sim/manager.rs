@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use mesh_core::assignment::Held;
 use mesh_core::id::{NodeId, SessionId};
 use mesh_core::leader::{History, Leader};
+use mesh_core::object::NodeDescription;
 use mesh_core::store::Store;
 use mesh_core::time::Timestamp;
 use mesh_raft::envelope::ProposalId;
@@ -54,6 +56,16 @@ pub struct Process {
     pub tickets: BTreeMap<ProposalId, Ticket>,
     /// Reads that wait, with what was acknowledged when they began.
     pub reads: BTreeMap<ReadId, u64>,
+    /// Sessions that open once a quorum has said that this manager leads.
+    pub opening: BTreeMap<ReadId, Opening>,
+}
+
+/// A session that an agent wants.
+pub struct Opening {
+    pub agent: usize,
+    pub session: SessionId,
+    pub description: Box<NodeDescription>,
+    pub held: Option<Held>,
 }
 
 /// A term of leadership.
@@ -109,6 +121,7 @@ impl Manager {
             disk_is_full: false,
             tickets: BTreeMap::new(),
             reads: BTreeMap::new(),
+            opening: BTreeMap::new(),
         });
         Ok(())
     }

@@ -7,7 +7,7 @@ use mesh_core::id::SessionId;
 use mesh_core::leader;
 
 use crate::agent::{AGENT_STEP, Link, News, Report};
-use crate::manager::{Leading, Session};
+use crate::manager::{Leading, Opening, Session};
 use crate::network::{Host, MS};
 use crate::plan::Planted;
 use crate::world::{Event, World};
@@ -130,7 +130,6 @@ impl World {
 
     pub fn hear_agent(&mut self, id: u64, life: u64, place: usize, session: SessionId, report: Report) {
         let node = self.agents[place].node;
-        let addr = self.agents[place].address();
         self.trace(&(self.now, id, place, session));
         if !self.lives(id, life) || self.leading(id).is_none() {
             self.refuse(id, place, session);
@@ -138,11 +137,8 @@ impl World {
         }
         let event = match report {
             Report::Open(description, held) => {
-                let end = Session { agent: place, node, last_arrival: self.now };
-                if let Some(leading) = self.leading(id) {
-                    leading.sessions.insert(session, end);
-                }
-                leader::Event::SessionOpened { node, session, description, addr, data_path_addr: addr, held }
+                let opening = Opening { agent: place, session, description, held };
+                return self.confirm_lead(id, opening);
             }
             _ if self.session(id, session).is_none() => return self.refuse(id, place, session),
             Report::Heartbeat => leader::Event::Heartbeat { node, session },
@@ -156,6 +152,24 @@ impl World {
             Report::Restarting => leader::Event::RestartAnnounced { node, session },
         };
         self.lead(id, VecDeque::from([event]));
+    }
+
+    /// A session opens once a quorum says that this manager leads: one that was deposed and does not know it
+    /// would have the agent stop what the new leader gave it.
+    fn confirm_lead(&mut self, id: u64, opening: Opening) {
+        let Some(process) = &mut self.manager(id).process else { return };
+        if let Ok(read) = process.driver.replica_mut().read() {
+            process.opening.insert(read, opening);
+            self.schedule_flush(id);
+        }
+    }
+
+    pub fn open_session(&mut self, id: u64, opening: Opening) -> Option<leader::Event> {
+        let Opening { agent, session, description, held } = opening;
+        let (node, addr) = (self.agents[agent].node, self.agents[agent].address());
+        let end = Session { agent, node, last_arrival: self.now };
+        self.leading(id)?.sessions.insert(session, end);
+        Some(leader::Event::SessionOpened { node, session, description, addr, data_path_addr: addr, held })
     }
 
     /// Says that there is no such session here, and who may lead.

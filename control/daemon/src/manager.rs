@@ -83,7 +83,7 @@ impl Manager {
         let (inbox, leader) = watch::channel(None);
         let (nodes, nodes_seen) = watch::channel(Settled::default());
         let settling = Settling { leader: leader.clone(), nodes: nodes_seen };
-        let dispatcher = DispatcherServer::new(DispatcherService { leader })
+        let dispatcher = DispatcherServer::new(DispatcherService { leader, raft: raft.clone() })
             .max_decoding_message_size(MESSAGE_MAX)
             .max_encoding_message_size(MESSAGE_MAX);
         let join =

@@ -6,6 +6,7 @@ use std::time::Duration;
 use mesh_core::assignment::Held;
 use mesh_core::id::{NodeId, SessionId};
 use mesh_core::object::NodeDescription;
+use mesh_raft::Raft;
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
@@ -27,10 +28,11 @@ const QUEUE: usize = 256;
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Serves agents' sessions while this manager leads.
-#[derive(Debug)]
 pub struct DispatcherService {
     /// The leader's inbox; `None` while this manager does not lead.
     pub leader: watch::Receiver<Option<mpsc::Sender<Input>>>,
+    /// Says whether this manager leads still.
+    pub raft: Raft,
 }
 
 /// The way to an agent.
@@ -52,6 +54,7 @@ impl Dispatcher for DispatcherService {
             return Err(Status::invalid_argument("a session begins with a hello"));
         };
         let (outbound, queue) = mpsc::channel(QUEUE);
+        self.confirm().await?;
         let session = SessionId::new(&mut SystemEntropy);
         let opened = opened(peer.node, session, &hello, outbound.clone())?;
         give(&leader, Input::Opened(Box::new(opened))).await?;
@@ -67,6 +70,17 @@ impl DispatcherService {
         let there = timeout(PATIENCE, leader.wait_for(Option::is_some)).await;
         let inbox = there.ok().and_then(Result::ok).and_then(|inbox| inbox.clone());
         inbox.ok_or_else(|| Status::unavailable("this manager does not lead: try again"))
+    }
+
+    /// Has a quorum say that this manager leads. One that is cut off, and does not know that another leads,
+    /// would have an agent stop what that other gave it, and take its reports on tasks that it never heard of
+    /// for old.
+    async fn confirm(&self) -> Result<(), Status> {
+        let unconfirmed = || Status::unavailable("no quorum of managers answers this one: try another");
+        match timeout(PATIENCE, self.raft.read()).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(unconfirmed()),
+        }
     }
 }
 
