@@ -73,6 +73,8 @@ pub struct Agent {
     pub hint: Option<u64>,
     /// Packets of a stream arrive in order.
     pub last_arrival: u64,
+    /// A session on which something was lost: nothing comes after it.
+    pub broken: Option<SessionId>,
     /// Tasks no longer fail by themselves.
     pub calm: bool,
     /// A planted mistake: what was said counts as taken.
@@ -102,6 +104,7 @@ impl Agent {
             link: None,
             hint: None,
             last_arrival: 0,
+            broken: None,
             calm: false,
             forgetful,
             patience: None,

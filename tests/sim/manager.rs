@@ -85,6 +85,8 @@ pub struct Session {
     pub node: NodeId,
     /// Packets of a stream arrive in order.
     pub last_arrival: u64,
+    /// Something was lost on the way: nothing comes after it.
+    pub broken: bool,
 }
 
 /// What a flush let out.

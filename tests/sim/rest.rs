@@ -114,7 +114,9 @@ impl World {
                 .collect();
             let runs: BTreeSet<TaskId> = agent.running().collect();
             if told != runs {
-                return Some(format!("w{} runs {runs:?} and is said to run {told:?}", agent.place));
+                let odd = told.symmetric_difference(&runs).filter_map(|id| store.task(*id));
+                let odd: Vec<_> = odd.map(|task| self.describe(task)).collect();
+                return Some(format!("w{} does not run what it is said to: {odd:#?}", agent.place));
             }
         }
         None

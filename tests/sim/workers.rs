@@ -56,7 +56,12 @@ impl World {
     pub fn tell_manager(&mut self, place: usize, report: Report) {
         let Some(link) = self.agents[place].link else { return };
         let (here, there) = (Host::Agent(place), Host::Manager(link.manager));
+        if self.agents[place].broken == Some(link.session) {
+            return;
+        }
         if !self.network.reaches(here, there) || self.managers[&link.manager].process.is_none() {
+            // A stream that lost something brings nothing that came after it.
+            self.agents[place].broken = Some(link.session);
             self.lose_link(place, link.session);
             self.lose_session(link);
             return;
@@ -71,8 +76,12 @@ impl World {
 
     /// Sends along a manager's end of a session.
     pub fn tell_session(&mut self, id: u64, session: SessionId, news: News) {
-        let Some(place) = self.session(id, session).map(|session| session.agent) else { return };
+        let Some(end) = self.session(id, session).filter(|end| !end.broken) else { return };
+        let place = end.agent;
         if !self.network.reaches(Host::Manager(id), Host::Agent(place)) {
+            if let Some(end) = self.session(id, session) {
+                end.broken = true;
+            }
             self.lose_link(place, session);
             self.lose_session(Link { manager: id, session });
             return;
@@ -167,7 +176,7 @@ impl World {
     pub fn open_session(&mut self, id: u64, opening: Opening) -> Option<leader::Event> {
         let Opening { agent, session, description, held } = opening;
         let (node, addr) = (self.agents[agent].node, self.agents[agent].address());
-        let end = Session { agent, node, last_arrival: self.now };
+        let end = Session { agent, node, last_arrival: self.now, broken: false };
         self.leading(id)?.sessions.insert(session, end);
         Some(leader::Event::SessionOpened { node, session, description, addr, data_path_addr: addr, held })
     }
