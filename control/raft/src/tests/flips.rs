@@ -1,6 +1,6 @@
 //! Bits of the state file flip: what opens is exactly what was committed, and everything else is refused.
 //!
-//! `FLIPS=n` sets how many (in `make test-long` it is the full count). Half of them hit a file that a killed
+//! `FLIPS=n` sets how many; without it they are 2,000, and 10,000 in `make test-long` (`MESH_LONG`). Half of them hit a file that a killed
 //! process left, half one that was closed; of each a part hits the two headers, a part the pages that redb
 //! reads, a part the whole file.
 
@@ -22,8 +22,9 @@ use crate::node::mix;
 use crate::replica::{Driver, Replica, Settings, genesis};
 use crate::testing::Seen;
 
-/// Flips without `FLIPS`.
+/// Flips without `FLIPS`, and where everything is done as often as it should be.
 const FLIPS: u64 = 2_000;
+const FLIPS_LONG: u64 = 10_000;
 
 /// Bytes of a page, ours and redb's.
 const PAGE: u64 = 4096;
@@ -213,7 +214,8 @@ fn flip(bytes: &Arc<[u8]>, count: u64, saved: &Saved) -> Tally {
 
 #[test]
 fn no_flipped_bit_changes_what_is_served() {
-    let flips = std::env::var("FLIPS").ok().map_or(FLIPS, |text| text.parse().expect("a number"));
+    let count = if std::env::var_os("MESH_LONG").is_some() { FLIPS_LONG } else { FLIPS };
+    let flips = std::env::var("FLIPS").ok().map_or(count, |text| text.parse().expect("a number"));
     let used = work();
     for text in TOKENS.iter().copied().chain(["service-of-users", "network-of-users", "10.0.", "whoami"]) {
         for file in [&used.killed, &used.closed] {
