@@ -13,7 +13,7 @@ use mesh_identity::files::IdentityDir;
 use mesh_identity::tls::NodeIdentity;
 use mesh_identity::{DataKeys, IdentityError, KeyFile, LockError, ManagerKeys, UnlockKey};
 use mesh_raft::disk::{DataKey, Keys as RaftKeys};
-use mesh_raft::{Raft, ResealError};
+use mesh_raft::{Raft, ReadError, ResealError};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::sleep;
 
@@ -72,6 +72,8 @@ enum KeysError {
     Lock(#[from] LockError),
     #[error("sealing this manager's state with a new key: {0}")]
     Reseal(#[from] ResealError),
+    #[error("what the cluster says now is not known: {0}")]
+    Read(#[from] ReadError),
     #[error("the keys were not written: {0}")]
     Task(#[from] tokio::task::JoinError),
 }
@@ -230,18 +232,25 @@ impl Keys {
         Ok(())
     }
 
+    /// Settles by what the cluster says now. A manager that has just started may know what it said once alone:
+    /// by that the key file would be given a lock that was taken away, or lose one.
+    async fn settle_now(&self, raft: &Raft) -> Result<(), KeysError> {
+        match raft.read().await?.cluster() {
+            Some(cluster) => self.settle(cluster, raft).await,
+            None => Ok(()),
+        }
+    }
+
     /// Follows what the store says of the unlock key and of autolock, for as long as raft runs.
     pub async fn follow(self, raft: Raft) {
         let mut changes = raft.changes();
         loop {
-            let cluster = raft.store().cluster().cloned();
-            let settled = match &cluster {
-                Some(cluster) => self.settle(cluster, &raft).await,
-                None => Ok(()),
-            };
+            let settled = self.settle_now(&raft).await;
             let waited = async {
                 match &settled {
                     Ok(()) => std::future::pending().await,
+                    // Without a quorum there is nothing new to follow.
+                    Err(KeysError::Read(_)) => sleep(AGAIN).await,
                     Err(error) => {
                         tracing::error!(%error, "this manager's keys are not as the cluster wants them");
                         sleep(AGAIN).await;

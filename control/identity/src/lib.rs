@@ -1,6 +1,6 @@
 //! Who is who in a cluster: its certificate authority, the nodes' certificates, the join tokens, the TLS settings
-//! made of them, and the keys that seal a manager's state on disk. It knows no network, no store and no clock (`now` is an argument); it reads and
-//! writes only the key files it is pointed at.
+//! made of them, and the keys that seal a manager's state on disk. It knows no network, no store and no clock
+//! (`now` is an argument); it reads and writes only the key files it is pointed at.
 //!
 //! Invariants: a node's role is read from its certificate and from nowhere else; a joiner sends nothing
 //! secret before the other side has shown the root certificate that the token names.
@@ -17,7 +17,6 @@ mod handshake;
 mod live;
 mod refusal;
 mod renewal;
-mod rotation;
 mod seal;
 pub mod tls;
 mod token;
@@ -31,6 +30,5 @@ pub use error::IdentityError;
 pub use live::LiveTls;
 pub use refusal::Refusal;
 pub use renewal::{CLOCK_TOLERANCE, Moment, Renewal, RenewalState, compare_clocks};
-pub use rotation::{Rotation, RotationError, RotationStage};
 pub use token::{JoinToken, RootDigest, TokenSecret};
 pub use trust::TrustBundle;

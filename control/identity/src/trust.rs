@@ -125,3 +125,7 @@ fn public_key(certificate: &CertificateDer<'_>) -> Result<Vec<u8>, IdentityError
         .map_err(IdentityError::certificate("reading a certificate's key"))?;
     Ok(certificate.public_key().raw.to_vec())
 }
+
+#[cfg(test)]
+#[path = "trust_tests.rs"]
+mod tests;

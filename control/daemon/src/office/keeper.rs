@@ -168,6 +168,10 @@ impl Keeper {
                 Due::Ask if matches!(&*self.post.borrow(), Post::Vacant) => {
                     self.post.send_replace(Post::Entering { error: String::new() });
                 }
+                // It is not wanted any more before it has anything.
+                Due::Rest if matches!((&self.seat, &*self.post.borrow()), (Seat::Empty, Post::Entering { .. })) => {
+                    self.post.send_replace(Post::Vacant);
+                }
                 _ => {}
             }
             let mut record = self.place.record.watch();

@@ -1,4 +1,4 @@
-//! A rotation's steps as a table, and a cluster's handshakes through one from start to end.
+//! A cluster's handshakes through a change of its root from start to end, and bundles of roots as text.
 
 use std::sync::Arc;
 
@@ -9,49 +9,6 @@ use crate::authority::Authority;
 use crate::handshake::{Meeting, authority, meeting, node};
 use crate::live::LiveTls;
 use crate::tls::{NodeIdentity, joiner_config};
-use crate::trust::TrustBundle;
-
-const OLD: RootDigest = RootDigest([1; 32]);
-const NEW: RootDigest = RootDigest([2; 32]);
-const OTHER: RootDigest = RootDigest([3; 32]);
-
-fn issuers(of: &[(u128, RootDigest)]) -> BTreeMap<NodeId, RootDigest> {
-    of.iter().map(|(node, issuer)| (NodeId::from_bits(*node), *issuer)).collect()
-}
-
-#[test]
-fn a_rotation_waits_for_every_node_that_is_still_there() {
-    let mut rotation = Rotation::start(OLD, NEW, &issuers(&[(1, OLD), (2, OLD)])).unwrap();
-    for (nodes, stage, waiting) in [
-        (vec![(1, OLD), (2, OLD)], RotationStage::Started, vec![1, 2]),
-        (vec![(1, NEW), (2, OLD), (3, NEW)], RotationStage::Started, vec![2]),
-        (vec![(1, NEW), (3, NEW)], RotationStage::Renewed, vec![]),
-        (vec![(1, NEW), (3, OLD)], RotationStage::Started, vec![3]),
-        (vec![(1, NEW), (3, OTHER)], RotationStage::Started, vec![3]),
-        (vec![], RotationStage::Renewed, vec![]),
-    ] {
-        assert_eq!(rotation.observe(&issuers(&nodes)), stage, "{nodes:?}");
-        let waiting: Vec<NodeId> = waiting.into_iter().map(NodeId::from_bits).collect();
-        assert_eq!(rotation.waiting(), waiting, "{nodes:?}");
-        assert_eq!((rotation.signer(), rotation.trusted()), (NEW, vec![OLD, NEW]));
-    }
-}
-
-#[test]
-fn the_old_root_goes_only_when_nobody_needs_it_and_never_comes_back() {
-    assert_eq!(Rotation::start(OLD, OLD, &issuers(&[])), Err(RotationError::SameRoot));
-    let mut rotation = Rotation::start(OLD, NEW, &issuers(&[(1, OLD)])).unwrap();
-    let secret = TokenSecret::from_random(4);
-    let refused = rotation.finish().unwrap_err();
-    assert_eq!(refused, RotationError::Waiting { waiting: vec![NodeId::from_bits(1)] });
-    assert!(refused.to_string().contains(&NodeId::from_bits(1).to_string()), "{refused}");
-    assert_eq!(rotation.join_token(secret).root, OLD);
-
-    rotation.observe(&issuers(&[(1, NEW)]));
-    assert_eq!((rotation.finish(), rotation.finish()), (Ok(()), Ok(())));
-    assert_eq!(rotation.observe(&issuers(&[(1, OLD)])), RotationStage::Finished);
-    assert_eq!((rotation.trusted(), rotation.join_token(secret).root), (vec![NEW], NEW));
-}
 
 /// A cluster of a manager and a worker, before, in and after a rotation.
 struct Cluster {
