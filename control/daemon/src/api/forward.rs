@@ -90,7 +90,7 @@ pub struct RemoteApi {
 
 impl RemoteApi {
     /// Serves this from now on; `None`: nothing any more.
-    pub(super) fn set(&self, router: Option<Router>) {
+    pub fn set(&self, router: Option<Router>) {
         *self.router.write().unwrap_or_else(PoisonError::into_inner) = router;
     }
 

@@ -22,6 +22,7 @@ use meshd::joining::{Admission, Application};
 use meshd::keys::{Keys, Stored};
 use meshd::office::{self, ManagerStart, Office, Place, Post};
 use meshd::record::Record;
+use meshd::rpc::forward::ToLeader;
 use meshd::renewing::{Renewing, system_clock};
 use meshd::state::{Membership, StateDir};
 use meshd::transport::Own;
@@ -40,7 +41,9 @@ pub struct Node {
     pub office: Office,
     pub record: Record,
     pub keys: Keys,
-    runtime: FakeRuntime,
+    pub runtime: FakeRuntime,
+    /// Its API, as other managers see it.
+    pub api: RemoteApi,
     stop: watch::Sender<bool>,
     end: watch::Sender<Option<Farewell>>,
     session: JoinHandle<()>,
@@ -146,13 +149,14 @@ impl Node {
         let tls = LiveTls::new(&keys.identity(), state.identity().load_trust().unwrap()).unwrap();
         let record = Record::new(state.clone(), membership.clone());
         let (managers, known) = watch::channel(membership.managers.clone());
+        let api = RemoteApi::default();
         let place = Place {
             state: state.clone(),
             record: record.clone(),
             tls: tls.clone(),
             keys: keys.clone(),
             managers: known.clone(),
-            api: RemoteApi::default(),
+            api: api.clone(),
         };
         let office = Office::open(place, start).await.unwrap();
         let (agent, inbox) = ways();
@@ -194,7 +198,7 @@ impl Node {
         };
         tokio::spawn(renewing.run(stopping.clone()));
         worker::start(facts, runtime.clone(), network, file, inbox, stopping).await.unwrap();
-        Self { dir, office, record, keys, runtime, stop, end, session, state: session_state }
+        Self { dir, office, record, keys, runtime, api, stop, end, session, state: session_state }
     }
 
     /// As after a SIGTERM.
@@ -297,6 +301,36 @@ impl Node {
         let so = members.wait_for(|members| !members.is_joint() && members.voters().iter().eq(&wanted));
         let waited = timeout(PATIENCE, so).await.map(drop);
         assert!(waited.is_ok(), "{wanted:?} do not vote: {:?}", self.raft().members().borrow());
+    }
+
+    /// How it stands with its managers, as that changes.
+    pub fn session(&self) -> watch::Receiver<SessionState> {
+        self.state.clone()
+    }
+
+    /// The way to the manager that leads, which it has when it is a manager.
+    pub fn to_leader(&self) -> ToLeader {
+        self.office.serving().expect("a manager").to_leader
+    }
+
+    /// Where managers reach it.
+    pub fn addr(&self) -> SocketAddr {
+        self.record.now().manager_addr()
+    }
+
+    /// Waits until a manager serves it, and tells which and whether it went on from what it had.
+    pub async fn open(&self) -> (SocketAddr, bool) {
+        self.open_not_at(None).await
+    }
+
+    /// As [`Self::open`], for any manager but this one.
+    pub async fn open_not_at(&self, left: Option<SocketAddr>) -> (SocketAddr, bool) {
+        let mut state = self.state.clone();
+        let open = |state: &SessionState| matches!(state, SessionState::Open { manager, .. } if Some(*manager) != left);
+        match &*timeout(PATIENCE, state.wait_for(open)).await.expect("no session").unwrap() {
+            SessionState::Open { manager, resumed } => (*manager, *resumed),
+            SessionState::Lost { .. } => unreachable!(),
+        }
     }
 
     pub async fn served(&self) {
