@@ -14,6 +14,7 @@ mod headless;
 mod ingress;
 mod isolation;
 mod names;
+mod operate;
 mod path;
 mod ports;
 mod recovery;

@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -56,7 +57,6 @@ pub async fn events(State(api): State<Api>, params: Params) -> Result<Response, 
             () = reader_left.closed() => {}
             // A closed channel means that the server is gone, which is the same.
             _ = closing.wait_for(|closing| *closing) => {}
-            () = sleep_until(until) => {}
         }
     });
     Ok(json_lines(Body::from_stream(ReceiverStream::new(reader).map(Ok::<_, Infallible>))))
@@ -101,8 +101,11 @@ impl Teller {
                 self.tell(news).await?;
             }
         }
+        // What is past is told whole, however slow the reader; the time is up for what comes after.
+        let mut end = pin!(sleep_until(self.until));
         loop {
             tokio::select! {
+                () = &mut end => return Ok(()),
                 news = feed.next() => match news {
                     Some(Feed::Applied(entry)) if entry.index <= self.store.index() => {}
                     Some(Feed::Applied(entry)) => self.follow(entry.index, &entry.changes).await?,

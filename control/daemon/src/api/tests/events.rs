@@ -1,10 +1,15 @@
 //! The stream of events.
 
+use std::time::Duration;
+
 use mesh_api::engine::event::Event;
+use mesh_core::command::create_network;
+use mesh_core::spec::{Labels, NetworkSpec};
+use mesh_core::time::Timestamp;
 use serde_json::json;
 
 use super::super::backend::{Ledger, Peers};
-use super::double::Client;
+use super::double::{Client, Counter};
 use super::engine::escape;
 use super::lines::Lines;
 
@@ -140,4 +145,36 @@ async fn a_reader_that_fell_behind_is_told_what_came_of_it() {
         let event = next(&mut lines).await;
         assert!(made.insert(event.actor.id.clone()), "told twice: {event:?}");
     }
+}
+
+#[tokio::test]
+async fn a_long_past_is_told_whole_though_its_time_is_up() {
+    let client = Client::manager();
+    // More than the stream's queue takes, all made when the double's cluster was.
+    for number in 0..200 {
+        let store = client.ledger.store();
+        let spec = NetworkSpec {
+            name: format!("net{number}").parse().unwrap(),
+            labels: Labels::new(),
+            subnet: None,
+            gateway: None,
+            internal: false,
+            attachable: false,
+            ingress: false,
+            mtu: None,
+        };
+        let at = Timestamp(1_700_000_000_000_000_000);
+        let (_, made) = create_network(&store, spec, at, &mut Counter(1_000 * (number + 1))).unwrap();
+        client.ledger.apply(&made).unwrap();
+    }
+    let filters = escape(r#"{"type":["network"]}"#);
+    let path = format!("/events?since=1&until=1700000001&filters={filters}");
+    let mut lines = Lines::open(&client, &path).await;
+    // A reader that begins late: the queue is full, and the time is up.
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let mut told = 0;
+    while lines.next::<Event>().await.is_some() {
+        told += 1;
+    }
+    assert_eq!(told, 201, "with the ingress network");
 }
