@@ -110,3 +110,22 @@ async fn refusals_say_what_to_do() {
          (bring managers back that are unreachable, or promote another node first)\n"
     );
 }
+
+#[tokio::test]
+async fn a_change_that_may_have_been_made_is_looked_for_first() {
+    let (before, after) = (node("worker", false, "ready"), node("manager", false, "ready"));
+    let unknown =
+        r#"{"message":"the manager that leads went away before it answered: it is not known whether this
+        was done"}"#
+            .replace('\n', "");
+    let fake = Fake::new(&[
+        ("GET /info", 200, INFO),
+        ("GET /nodes/n2", 200, &before),
+        ("GET /nodes/n2id", 200, &before),
+        ("GET /nodes/n2id", 200, &after),
+        ("POST /nodes/n2id/update", 503, &unknown),
+    ]);
+    let said = fake.says(&["node", "promote", "-d", "n2"]).await;
+    assert_eq!(said, "Node n2 promoted to a manager in the swarm.\n");
+    assert_eq!(fake.changes().len(), 1);
+}

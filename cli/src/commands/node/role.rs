@@ -28,11 +28,48 @@ pub struct RoleArgs {
     detach: bool,
 }
 
+/// What a node is to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// One that votes.
+    Manager,
+    /// None that votes.
+    Worker,
+}
+
+impl Role {
+    /// The API's word.
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Manager => "manager",
+            Self::Worker => "worker",
+        }
+    }
+
+    /// The role that a word of the API means.
+    pub fn of(word: &str) -> Self {
+        if word == "manager" { Self::Manager } else { Self::Worker }
+    }
+
+    /// What a node is that votes, or does not.
+    fn that_votes(votes: bool) -> Self {
+        if votes { Self::Manager } else { Self::Worker }
+    }
+
+    /// The node has the role, as docker says it.
+    fn given(self, name: &str) -> String {
+        match self {
+            Self::Manager => format!("Node {name} promoted to a manager in the swarm."),
+            Self::Worker => format!("Manager {name} demoted in the swarm."),
+        }
+    }
+}
+
 /// Gives nodes a role, one after the other: each counts before the next is asked for.
-pub async fn run(args: &RoleArgs, manager: bool, client: &Client, shell: &mut Shell) -> Result<(), CliError> {
+pub async fn run(args: &RoleArgs, role: Role, client: &Client, shell: &mut Shell) -> Result<(), CliError> {
     let mut failed = false;
     for name in &args.nodes {
-        match give(name, manager, args.detach, client, shell).await {
+        match give(name, role, args.detach, client, shell).await {
             Ok(()) => {}
             Err(error @ (CliError::Unreachable { .. } | CliError::Interrupted)) => return Err(error),
             Err(error) => {
@@ -46,59 +83,50 @@ pub async fn run(args: &RoleArgs, manager: bool, client: &Client, shell: &mut Sh
 
 async fn give(
     name: &str,
-    manager: bool,
+    role: Role,
     detach: bool,
     client: &Client,
     shell: &mut Shell,
 ) -> Result<(), CliError> {
     let id = resolve(name, client).await?;
-    let role = word(manager);
     let before = client.node(&id).await.map_err(|error| error.named("node", name))?;
-    if before.spec.role == role && before.manager_status.is_some() == manager {
-        return Ok(shell.line(&format!("Node {name} is already a {role}."))?);
+    let asked = Role::of(&before.spec.role) == role;
+    if asked && Role::that_votes(before.manager_status.is_some()) == role {
+        return Ok(shell.line(&format!("Node {name} is already a {}.", role.as_str()))?);
     }
-    if before.spec.role != role {
-        let wanted = role.to_owned();
+    if !asked {
         change(&before.id, client, |spec| {
-            spec.role.clone_from(&wanted);
+            role.as_str().clone_into(&mut spec.role);
             Ok(())
         })
         .await?;
     }
     if !detach {
-        wait(&before, name, manager, client, shell).await?;
+        wait(&before, name, role, client, shell).await?;
     }
-    Ok(shell.line(&done(name, manager))?)
-}
-
-fn word(manager: bool) -> &'static str {
-    if manager { "manager" } else { "worker" }
-}
-
-fn done(name: &str, manager: bool) -> String {
-    if manager {
-        format!("Node {name} promoted to a manager in the swarm.")
-    } else {
-        format!("Manager {name} demoted in the swarm.")
-    }
+    Ok(shell.line(&role.given(name))?)
 }
 
 /// Follows the node until it is a manager that votes, or none. Ctrl-C ends the waiting, not the work.
 pub async fn wait(
     node: &Node,
     name: &str,
-    manager: bool,
+    role: Role,
     client: &Client,
     shell: &mut Shell,
 ) -> Result<(), CliError> {
-    if manager && node.status.state != "ready" {
+    if role == Role::Manager && node.status.state != "ready" {
         shell.note(&format!("node {name} is {}: it becomes a manager when it is back", node.status.state));
         return Ok(());
     }
     let own = client.info().await?.swarm.node_id == node.id;
-    shell.note(&format!("waiting until {name} is {}", if manager { "a manager" } else { "no manager" }));
+    let (wanted, missed) = match role {
+        Role::Manager => ("a manager", "not yet a manager"),
+        Role::Worker => ("no manager", "still a manager"),
+    };
+    shell.note(&format!("waiting until {name} is {wanted}"));
     tokio::select! {
-        became = becomes(&node.id, manager, own, client) => return became,
+        became = becomes(&node.id, role, own, client) => return became,
         () = sleep(PATIENCE) => {}
         interrupted = tokio::signal::ctrl_c() => {
             interrupted?;
@@ -108,24 +136,28 @@ pub async fn wait(
         }
     }
     Err(CliError::Waited {
-        what: format!("node {name} is {} manager", if manager { "not yet a" } else { "still a" }),
+        what: format!("node {name} is {missed}"),
         seconds: PATIENCE.as_secs(),
         hint: "`meshctl node ls` shows how far it is, and the log of its meshd what keeps it",
     })
 }
 
 /// Follows the node until it has the role.
-async fn becomes(id: &str, manager: bool, own: bool, client: &Client) -> Result<(), CliError> {
+async fn becomes(id: &str, role: Role, own: bool, client: &Client) -> Result<(), CliError> {
     let learn = |event: WatchEvent| match says(&event, id) {
-        Some(Said::Manager(is)) if is == manager => Ok(Some(())),
-        Some(Said::Gone) if manager => Err(CliError::NoSuch { kind: "node", name: id.to_owned() }),
+        Some(Said::Is(is)) if is == role => Ok(Some(())),
+        Some(Said::Gone) if role == Role::Manager => {
+            Err(CliError::NoSuch { kind: "node", name: id.to_owned() })
+        }
         // A node that is gone is no manager.
         Some(Said::Gone) => Ok(Some(())),
-        Some(Said::Manager(_)) | None => Ok(None),
+        Some(Said::Is(_)) | None => Ok(None),
     };
     match follow(client, "/mesh/v1/watch?kinds=node", learn).await {
         // The asked node is a worker now, so it does not answer for the cluster any more.
-        Err(CliError::Daemon { message, .. }) if own && !manager && is_a_worker(&message) => Ok(()),
+        Err(CliError::Daemon { message, .. }) if own && role == Role::Worker && is_a_worker(&message) => {
+            Ok(())
+        }
         outcome => outcome,
     }
 }
@@ -137,8 +169,8 @@ fn is_a_worker(message: &str) -> bool {
 /// What an event says of a node.
 #[derive(Debug, PartialEq, Eq)]
 enum Said {
-    /// Whether it is a manager now.
-    Manager(bool),
+    /// What it is now.
+    Is(Role),
     /// It is no node any more.
     Gone,
 }
@@ -146,7 +178,7 @@ enum Said {
 fn says(event: &WatchEvent, id: &str) -> Option<Said> {
     match event {
         WatchEvent::Put { object: Object::Node(node), .. } if node.id == id => {
-            Some(Said::Manager(node.manager_status.is_some()))
+            Some(Said::Is(Role::that_votes(node.manager_status.is_some())))
         }
         WatchEvent::Delete { id: gone, .. } if gone == id => Some(Said::Gone),
         WatchEvent::Synced { present, .. } if !present.iter().any(|one| one == id) => Some(Said::Gone),
@@ -166,8 +198,8 @@ mod tests {
 
     #[test]
     fn dockers_words() {
-        assert_eq!(done("n2", true), "Node n2 promoted to a manager in the swarm.");
-        assert_eq!(done("n2", false), "Manager n2 demoted in the swarm.");
+        assert_eq!(Role::Manager.given("n2"), "Node n2 promoted to a manager in the swarm.");
+        assert_eq!(Role::Worker.given("n2"), "Manager n2 demoted in the swarm.");
     }
 
     #[test]
@@ -177,14 +209,14 @@ mod tests {
         );
         assert_eq!(
             says(&wanted, "a"),
-            Some(Said::Manager(false)),
+            Some(Said::Is(Role::Worker)),
             "that it is to be one does not make it one"
         );
         let voting = event(
             r#"{"Type":"Put","Index":1,"Object":{"Kind":"node","Value":{"ID":"a","ManagerStatus":
             {"Reachability":"reachable","Addr":"192.0.2.11:2377"}}}}"#,
         );
-        assert_eq!(says(&voting, "a"), Some(Said::Manager(true)));
+        assert_eq!(says(&voting, "a"), Some(Said::Is(Role::Manager)));
         assert_eq!(says(&voting, "b"), None);
         let there = WatchEvent::Synced { index: 1, present: vec!["a".to_owned()] };
         assert_eq!((says(&there, "a"), says(&there, "b")), (None, Some(Said::Gone)));

@@ -3,7 +3,8 @@
 use clap::Args;
 use mesh_api::engine::node::NodeSpec;
 
-use super::{change, resolve, role};
+use super::role::{self, Role};
+use super::{change, resolve};
 use crate::client::Client;
 use crate::error::CliError;
 use crate::output::Shell;
@@ -41,7 +42,7 @@ pub async fn run(args: &UpdateArgs, client: &Client, shell: &mut Shell) -> Resul
     change(&before.id, client, |spec| write(args, spec)).await?;
     match &args.role {
         Some(wanted) if *wanted != before.spec.role && !args.detach => {
-            role::wait(&before, &args.node, wanted == "manager", client, shell).await?;
+            role::wait(&before, &args.node, Role::of(wanted), client, shell).await?;
         }
         _ => {}
     }
