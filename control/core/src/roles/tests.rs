@@ -197,6 +197,12 @@ fn leadership_is_handed_to_one_that_stays_and_answers() {
     group.silence(2);
     let waiting = group.decide();
     assert_eq!(waiting, Decision { actions: Vec::new(), wake_at: Some(AT + RETRY_AFTER) });
+    // One that is to leave as well would only hand it back.
+    let mut group = Group::of(3);
+    group.demote(1);
+    group.demote(2);
+    group.silence(3);
+    assert_eq!(group.actions(), []);
     // It is the only one: whoever demoted it was not asked.
     let mut group = Group::of(1);
     group.demote(1);
