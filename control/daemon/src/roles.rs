@@ -134,8 +134,8 @@ impl Leading {
                 }
                 removed.map(drop).map_err(|error| error.to_string())
             }
-            RoleAction::HandOver => {
-                self.raft.transfer(None).await.map(drop).map_err(|error| error.to_string())
+            RoleAction::HandOver { to } => {
+                self.raft.transfer(Some(to)).await.map(drop).map_err(|error| error.to_string())
             }
             RoleAction::Clear { node } => self.clear(node).await.map_err(|error| error.to_string()),
         };

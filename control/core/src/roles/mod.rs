@@ -61,7 +61,10 @@ pub enum RoleAction {
         node: Option<NodeId>,
     },
     /// Hand leadership over: the leader itself is to leave, and nobody removes himself.
-    HandOver,
+    HandOver {
+        /// A member that stays.
+        to: u64,
+    },
     /// Write down that a node is no member any more ([`crate::command::leave_raft`]).
     Clear {
         /// The node.
@@ -96,10 +99,10 @@ impl Roles {
         let leaving = self.leaving(view, &owners, now);
         let gone = owners.iter().filter(|(id, _)| !view.members.contains_key(id));
         let mut actions: Vec<_> = gone.map(|(_, node)| RoleAction::Clear { node: node.id }).collect();
-        let change = next_change(view, &leaving);
-        actions.extend(change.filter(|_| !view.changing).map(|raft_id| match owners.get(&raft_id) {
-            _ if raft_id == view.own => RoleAction::HandOver,
-            owner => RoleAction::Remove { raft_id, node: owner.map(|node| node.id) },
+        let node = |raft_id: u64| owners.get(&raft_id).map(|node| node.id);
+        actions.extend(next_change(view, &leaving).filter(|_| !view.changing).map(|change| match change {
+            Change::Remove(raft_id) => RoleAction::Remove { raft_id, node: node(raft_id) },
+            Change::HandOver(to) => RoleAction::HandOver { to },
         }));
         let again = (!actions.is_empty() || !leaving.is_empty()).then(|| now + RETRY_AFTER);
         let strays = self.strays.values().map(|since| *since + STRAY_GRACE).filter(|at| *at > now);
@@ -129,9 +132,15 @@ impl Roles {
     }
 }
 
-/// The member that goes next; the leader's own number when leadership has to be handed over first. Those that
-/// count least go first: learners, then those that do not answer. Nobody goes whose vote the others need.
-fn next_change(view: View<'_>, leaving: &BTreeSet<u64>) -> Option<u64> {
+/// A change of the members, or what has to come before it.
+enum Change {
+    Remove(u64),
+    HandOver(u64),
+}
+
+/// What is next for the members. Those that count least go first: learners, then those that do not answer; the
+/// leader hands over last. Nobody goes whose vote the others need.
+fn next_change(view: View<'_>, leaving: &BTreeSet<u64>) -> Option<Change> {
     let voters: BTreeSet<u64> = view.members.iter().filter(|(_, it)| it.votes).map(|(id, _)| *id).collect();
     let answering: BTreeSet<u64> =
         view.members.iter().filter(|(_, it)| it.answers).map(|(id, _)| *id).collect();
@@ -139,8 +148,9 @@ fn next_change(view: View<'_>, leaving: &BTreeSet<u64>) -> Option<u64> {
         let others: BTreeSet<u64> = voters.iter().copied().filter(|other| *other != id).collect();
         !voters.contains(&id) || has_quorum(&others, &answering)
     };
-    let heir = voters.difference(leaving).any(|id| *id != view.own && answering.contains(id));
+    let heir = || voters.difference(leaving).copied().find(|id| *id != view.own && answering.contains(id));
     let others = leaving.iter().copied().filter(|id| *id != view.own && can_go(*id));
     let first = others.min_by_key(|id| (voters.contains(id), answering.contains(id), *id));
-    first.or_else(|| Some(view.own).filter(|own| leaving.contains(own) && heir))
+    let own_turn = || leaving.contains(&view.own).then(heir).flatten();
+    first.map(Change::Remove).or_else(|| own_turn().map(Change::HandOver))
 }

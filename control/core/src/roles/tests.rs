@@ -130,10 +130,9 @@ impl Group {
                 self.members.remove(&raft_id).expect("a member");
                 self.check_quorum();
             }
-            RoleAction::HandOver => {
-                let heir = self.members.iter().find(|(id, it)| **id != self.own && it.votes && it.answers);
-                let heir = *heir.expect("somebody to hand over to").0;
-                self.lead(heir);
+            RoleAction::HandOver { to } => {
+                assert!(self.members[&to].votes && self.members[&to].answers, "{to} cannot lead");
+                self.lead(to);
             }
         }
     }
@@ -183,10 +182,12 @@ fn a_demoted_manager_leaves_raft_and_then_the_store_says_so() {
 
 #[test]
 fn a_demoted_leader_hands_over_and_the_next_removes_it() {
-    let mut group = Group::of(3);
+    let mut group = Group::of(4);
     group.demote(1);
-    assert_eq!(group.actions(), [RoleAction::HandOver]);
-    group.lead(2);
+    assert_eq!(group.actions(), [RoleAction::HandOver { to: 2 }]);
+    group.silence(2);
+    assert_eq!(group.actions(), [RoleAction::HandOver { to: 3 }], "to one that answers");
+    group.lead(3);
     assert_eq!(group.actions(), [remove(1)]);
 }
 
@@ -234,7 +235,7 @@ fn one_change_at_a_time_the_least_important_first() {
         clear(4),
         remove(3),
         clear(3),
-        RoleAction::HandOver,
+        RoleAction::HandOver { to: 2 },
         remove(1),
         clear(1),
     ];
@@ -298,7 +299,7 @@ fn a_leader_whose_node_was_removed_hands_over() {
     let mut group = Group::of(3);
     group.decide();
     group.forget(1);
-    assert_eq!(group.actions(), [RoleAction::HandOver]);
+    assert_eq!(group.actions(), [RoleAction::HandOver { to: 2 }]);
 }
 
 #[test]
