@@ -58,6 +58,9 @@ pub enum Event {
     /// A node's agent opened a session. It is answered by what changed since what the agent has, or by a full
     /// set of assignments; an older session of the node is closed. For a session that is open already, the node
     /// tells of itself anew, and nothing is answered.
+    ///
+    /// It is handed in when a quorum has confirmed that this leader leads, after all entries of that time: one
+    /// that was deposed and does not know it would withdraw tasks and take reports of them for old.
     SessionOpened {
         /// The node, from its certificate.
         node: NodeId,
