@@ -1,20 +1,21 @@
 //! What the rest of the daemon (the API first of all) may ask of this node: become part of a cluster, leave
 //! it, tell how it stands, and hand out the parts that serve reads.
 
+mod admission;
 mod founding;
 mod keeping;
+mod leaving;
 mod request;
 mod returning;
+mod telling;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use mesh_core::id::NodeId;
-use mesh_core::spec::Role;
 use mesh_dataplane::Dataplane;
-use mesh_identity::{JoinToken, LockError, TrustBundle};
+use mesh_identity::LockError;
 use mesh_raft::Raft;
-use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use self::founding::Founding;
@@ -23,12 +24,10 @@ use crate::addresses::{self, Addresses, Asked};
 use crate::agent::session::SessionState;
 use crate::api::forward::RemoteApi;
 use crate::config::Config;
-use crate::describe::describe;
 use crate::error::DaemonError;
-use crate::joining::{Admission, Application};
 use crate::keys::{Keys, LockedKeys, Stored};
 use crate::member::{self, Member};
-use crate::office::{self, FIRST_MANAGER, Loss, ManagerStart, Post, Serving};
+use crate::office::{self, FIRST_MANAGER, ManagerStart, Post, Serving};
 use crate::settling::Settling;
 use crate::state::{Membership, StateDir};
 use crate::transport::Own;
@@ -183,173 +182,6 @@ impl Daemon {
         }
     }
 
-    /// Joins a cluster, or comes back to it after too long a time; returns when a manager serves this node, or with [`DaemonError::JoinTimeout`] after
-    /// 20 s while the attempt goes on.
-    pub async fn join(&self, request: JoinRequest) -> Result<(), DaemonError> {
-        let token: JoinToken = request.token.parse()?;
-        let addresses =
-            self.addresses(&[&request.listen_addr, &request.advertise_addr, &request.data_path_addr])?;
-        let remotes: Vec<String> =
-            request.remotes.iter().map(|text| addresses::remote(text)).collect::<Result<_, _>>()?;
-        if remotes.is_empty() {
-            let reason = "name at least one manager, ADDR[:PORT]".to_owned();
-            return Err(DaemonError::InvalidField { field: "RemoteAddrs", value: String::new(), reason });
-        }
-        let application = Application {
-            remotes,
-            token,
-            addresses,
-            unheard: None,
-            availability: request.availability,
-            back: None,
-        };
-        if let Some(member) = self.lapsed(SystemTime::now()) {
-            return self.come_back(member, application).await;
-        }
-        self.begin()?;
-        // A manager is to be reached before it is let in, and the token does not say what it makes of the node.
-        let listener = office::listen(application.addresses.listen).await;
-        let unheard = listener.as_ref().err().map(DaemonError::to_string);
-        let application = Application { unheard, ..application };
-        let (told, outcome) = tokio::sync::oneshot::channel();
-        let daemon = self.clone();
-        let (go, gone) = tokio::sync::oneshot::channel();
-        let attempt = tokio::spawn(async move {
-            // The status must say that a join is under way before the join can end it.
-            let _ = gone.await;
-            let joined = daemon.pursue(application, listener).await;
-            match &joined {
-                Ok(()) | Err(DaemonError::NotMember) => {}
-                Err(error) => {
-                    tracing::warn!(%error, "this node did not join");
-                    daemon.set(Status::Inactive);
-                }
-            }
-            // Nobody hears it when the request was answered already.
-            let _ = told.send(joined);
-        });
-        self.set(Status::Joining { error: String::new(), attempt });
-        let _ = go.send(());
-        match tokio::time::timeout(JOIN_PATIENCE, outcome).await {
-            Ok(Ok(joined)) => joined,
-            Ok(Err(error)) => Err(DaemonError::part("join", &error)),
-            Err(_) => Err(DaemonError::JoinTimeout),
-        }
-    }
-
-    async fn pursue(
-        &self,
-        application: Application,
-        listener: Result<TcpListener, DaemonError>,
-    ) -> Result<(), DaemonError> {
-        let daemon = self.clone();
-        let admitted = application
-            .pursue(move |words| {
-                if let Status::Joining { error, .. } = &mut *daemon.status() {
-                    *error = words;
-                }
-            })
-            .await;
-        let (Admission { membership, identity, trust }, manager) = match (admitted, listener) {
-            (Ok(admission), _) if admission.membership.role == Role::Worker => {
-                (admission, ManagerStart::None)
-            }
-            (Ok(admission), Ok(listener)) => (admission, ManagerStart::Enter { listener }),
-            (Ok(_), Err(unheard)) => return Err(unheard),
-            (Err(error), _) => return Err(error),
-        };
-        if !self.admitted() {
-            // It was told to leave at the very moment it was let in.
-            return Err(DaemonError::NotMember);
-        }
-        let Inner { config, state, .. } = &*self.inner;
-        state.clear_cluster()?;
-        state.identity().save_trust(&trust)?;
-        let keys = Keys::joined(state.identity(), identity)?;
-        state.save(&membership)?;
-        match Member::start(config, state, membership, keys, manager, &self.inner.api).await {
-            Ok(member) => {
-                let member = Arc::new(member);
-                self.set(Status::Active(Arc::clone(&member)));
-                served(&member, JOIN_PATIENCE).await;
-                seated(&member).await;
-                Ok(())
-            }
-            Err(error) => {
-                member::clear(config, None).await;
-                state.forget()?;
-                Err(error)
-            }
-        }
-    }
-
-    /// A join can no longer be taken back from here on; false when it was.
-    fn admitted(&self) -> bool {
-        let mut status = self.status();
-        let joining = matches!(*status, Status::Joining { .. });
-        if joining {
-            *status = Status::Changing;
-        }
-        joining
-    }
-
-    /// Stops this node's tasks, clears its dataplane and forgets the cluster. A manager refuses without `force`;
-    /// with it the other managers are told first, so that they do not count it any more.
-    pub async fn leave(&self, force: bool) -> Result<(), DaemonError> {
-        let member = {
-            let mut status = self.status();
-            match &*status {
-                Status::Inactive => return Err(DaemonError::NotMember),
-                Status::Changing => return Err(DaemonError::Busy),
-                Status::Joining { attempt, .. } => {
-                    attempt.abort();
-                    *status = Status::Inactive;
-                    return self.inner.state.forget();
-                }
-                Status::Locked(_) if !force => return Err(LockError::Locked.into()),
-                Status::Locked(_) => {
-                    *status = Status::Changing;
-                    None
-                }
-                Status::Active(member) if member.is_manager() && !force => {
-                    return Err(match member.office().loss() {
-                        Loss::Cluster => DaemonError::LastManager,
-                        Loss::Quorum { left, total } => DaemonError::LeaveLosesQuorum { left, total },
-                        Loss::Spare => DaemonError::LeavesAsManager { warning: "" },
-                        Loss::Unknown => DaemonError::LeavesAsManager {
-                            warning: "Doing so may lose the consensus of your cluster. ",
-                        },
-                    });
-                }
-                Status::Active(member) => {
-                    let member = Arc::clone(member);
-                    *status = Status::Changing;
-                    Some(member)
-                }
-            }
-        };
-        let Some(member) = member else { return self.forget_locked().await };
-        let daemon = self.clone();
-        let done = tokio::spawn(async move { daemon.forget(member).await });
-        done.await.map_err(|error| DaemonError::part("leave", &error))?
-    }
-
-    async fn forget(&self, member: Arc<Member>) -> Result<(), DaemonError> {
-        let Inner { config, state, .. } = &*self.inner;
-        if let Err(error) = member.record().change(|membership| membership.leaving = true).await {
-            self.set(Status::Active(member));
-            return Err(error);
-        }
-        if member.is_manager() {
-            member.office().depart().await;
-        }
-        member.record().close().await;
-        member.leave(config).await;
-        let forgotten = state.forget();
-        self.set(Status::Inactive);
-        forgotten
-    }
-
     /// Ends this daemon's part; tasks, dataplane and names go on, and the managers are told that it comes
     /// back.
     pub async fn stop(&self) {
@@ -402,46 +234,6 @@ impl Daemon {
         Ok(self.member()?.dataplane())
     }
 
-    /// This node, as it sees itself.
-    pub fn info(&self) -> NodeInfo {
-        let mut membership = None;
-        let (state, member) = match &*self.status() {
-            Status::Inactive | Status::Changing => (LocalState::Inactive, None),
-            Status::Joining { error, .. } => (LocalState::Pending { error: error.clone() }, None),
-            Status::Active(member) => (LocalState::Active, Some(Arc::clone(member))),
-            Status::Locked(locked) => {
-                membership = Some(locked.membership.clone());
-                (LocalState::Locked, None)
-            }
-        };
-        let state = member.as_deref().and_then(hindrance).map_or(state, |error| LocalState::Error { error });
-        let membership = member.as_ref().map(|member| member.record().now()).or(membership);
-        NodeInfo {
-            state,
-            node: membership.as_ref().map(|membership| membership.node),
-            cluster: membership.as_ref().map(|membership| membership.cluster),
-            role: member.as_deref().map(role_of),
-            addr: membership.as_ref().map(|membership| membership.advertise_addr),
-            managers: membership.map(|membership| membership.managers).unwrap_or_default(),
-            description: describe(),
-            running_tasks: member.map_or(0, |member| member.agent().state.borrow().running),
-        }
-    }
-
-    /// Both join tokens, from the store.
-    pub fn join_tokens(&self) -> Result<JoinTokens, DaemonError> {
-        let store = self.manager()?.store();
-        let cluster = store.cluster().ok_or(DaemonError::NoCluster)?;
-        let root = TrustBundle::from_pem(&cluster.trust)?.named();
-        let whole = |secret: &str| -> Result<String, DaemonError> {
-            Ok(JoinToken { root, secret: secret.parse()? }.to_string())
-        };
-        Ok(JoinTokens {
-            worker: whole(cluster.worker_token.expose())?,
-            manager: whole(cluster.manager_token.expose())?,
-        })
-    }
-
     /// Settles the addresses of a request: listen, advertise, data path.
     fn addresses(&self, asked: &[&Option<String>; 3]) -> Result<Addresses, DaemonError> {
         let config = &self.inner.config;
@@ -454,43 +246,6 @@ impl Daemon {
         };
         Addresses::settle(asked, config.listen_addr, &config.uplinks, &addresses::local_addresses())
     }
-}
-
-/// Manager as soon as it is one that can be asked, and as long as it is one.
-fn role_of(member: &Member) -> Role {
-    match &*member.office().post().borrow() {
-        Post::Held(_) | Post::Closed { .. } => Role::Manager,
-        Post::Vacant | Post::Entering { .. } => Role::Worker,
-    }
-}
-
-/// What keeps a member from working.
-fn hindrance(member: &Member) -> Option<String> {
-    match &*member.office().post().borrow() {
-        Post::Closed { error } => {
-            return Some(DaemonError::ManagerClosed { error: error.clone() }.to_string());
-        }
-        Post::Entering { error } if !error.is_empty() => {
-            return Some(format!("this node is to be a manager and is not one yet: {error}"));
-        }
-        Post::Held(Serving { raft, .. }) => {
-            if let Some(alarm) = &raft.role().borrow().alarm {
-                return Some(alarm.to_string());
-            }
-        }
-        Post::Vacant | Post::Entering { .. } => {}
-    }
-    match &*member.session().borrow() {
-        SessionState::Lost { error } => Some(error.clone()),
-        SessionState::Open { .. } => None,
-    }
-}
-
-/// Waits until a node that is to be a manager is one; the caller bounds it.
-async fn seated(member: &Member) {
-    let mut post = member.office().post();
-    // An error says that the office has ended.
-    drop(post.wait_for(|post| !matches!(post, Post::Entering { .. })).await);
 }
 
 /// Waits until a manager serves this node, but not for ever: it is a member in any case.

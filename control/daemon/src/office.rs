@@ -9,7 +9,9 @@ mod alone;
 mod calls;
 mod departure;
 mod keeper;
+mod seating;
 mod start;
+mod waiting;
 
 use std::net::SocketAddr;
 use std::sync::{Mutex, PoisonError};

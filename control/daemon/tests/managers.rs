@@ -249,6 +249,23 @@ async fn a_manager_that_lost_its_state_comes_as_another_member() {
     assert!(first.raft().members().borrow().is_removed(lost));
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_manager_that_is_reached_elsewhere_tells_the_others() {
+    let [first, second, third] = three().await;
+    let stopped = third.stop().await;
+    let addr = stopped.move_away().await;
+    let third = stopped.start().await;
+    first
+        .wait("new address", |store| {
+            let manager = store.node(third.node())?.manager.as_ref()?;
+            (manager.addr == addr).then_some(())
+        })
+        .await;
+    first.wait_voters(&[first.raft_id(), second.raft_id(), third.raft_id()]).await;
+    let member = second.raft().members().borrow().get(third.raft_id()).unwrap();
+    assert_eq!(member.addr, Some(addr));
+}
+
 /// As `node promote` and `node demote` do.
 async fn set_role(leader: &Node, node: &Node, role: Role) {
     loop {

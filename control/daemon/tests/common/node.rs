@@ -341,6 +341,17 @@ impl Node {
 }
 
 impl Stopped {
+    /// It will be reached at another port from now on.
+    pub async fn move_away(&self) -> SocketAddr {
+        let state = StateDir::new(self.dir.path().to_owned());
+        let free = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = free.local_addr().unwrap();
+        let membership = state.load().unwrap().unwrap();
+        let moved = Membership { listen_addr: addr, advertise_port: Some(addr.port()), ..membership };
+        state.save(&moved).unwrap();
+        addr
+    }
+
     pub fn raft_file(&self) -> PathBuf {
         StateDir::new(self.dir.path().to_owned()).raft_file()
     }

@@ -1,0 +1,69 @@
+//! Leaving the cluster.
+
+use std::sync::Arc;
+
+use mesh_identity::LockError;
+
+use super::{Daemon, Inner, Status};
+use crate::error::DaemonError;
+use crate::member::Member;
+use crate::office::Loss;
+
+impl Daemon {
+    /// Stops this node's tasks, clears its dataplane and forgets the cluster. A manager refuses without `force`;
+    /// with it the other managers are told first, so that they do not count it any more.
+    pub async fn leave(&self, force: bool) -> Result<(), DaemonError> {
+        let member = {
+            let mut status = self.status();
+            match &*status {
+                Status::Inactive => return Err(DaemonError::NotMember),
+                Status::Changing => return Err(DaemonError::Busy),
+                Status::Joining { attempt, .. } => {
+                    attempt.abort();
+                    *status = Status::Inactive;
+                    return self.inner.state.forget();
+                }
+                Status::Locked(_) if !force => return Err(LockError::Locked.into()),
+                Status::Locked(_) => {
+                    *status = Status::Changing;
+                    None
+                }
+                Status::Active(member) if member.is_manager() && !force => {
+                    return Err(match member.office().loss() {
+                        Loss::Cluster => DaemonError::LastManager,
+                        Loss::Quorum { left, total } => DaemonError::LeaveLosesQuorum { left, total },
+                        Loss::Spare => DaemonError::LeavesAsManager { warning: "" },
+                        Loss::Unknown => DaemonError::LeavesAsManager {
+                            warning: "Doing so may lose the consensus of your cluster. ",
+                        },
+                    });
+                }
+                Status::Active(member) => {
+                    let member = Arc::clone(member);
+                    *status = Status::Changing;
+                    Some(member)
+                }
+            }
+        };
+        let Some(member) = member else { return self.forget_locked().await };
+        let daemon = self.clone();
+        let done = tokio::spawn(async move { daemon.forget(member).await });
+        done.await.map_err(|error| DaemonError::part("leave", &error))?
+    }
+
+    async fn forget(&self, member: Arc<Member>) -> Result<(), DaemonError> {
+        let Inner { config, state, .. } = &*self.inner;
+        if let Err(error) = member.record().change(|membership| membership.leaving = true).await {
+            self.set(Status::Active(member));
+            return Err(error);
+        }
+        if member.is_manager() {
+            member.office().depart().await;
+        }
+        member.record().close().await;
+        member.leave(config).await;
+        let forgotten = state.forget();
+        self.set(Status::Inactive);
+        forgotten
+    }
+}
