@@ -4,6 +4,7 @@
 //! transaction ([`change`]) or a refusal ([`error`]). What the handlers need of the daemon is behind
 //! [`backend::Backend`], so that they run in a test without one. No handler keeps state.
 
+mod answer;
 pub mod backend;
 mod change;
 mod convert;

@@ -3,6 +3,7 @@
 use axum::Json as Answer;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
+use axum::response::Response;
 use mesh_api::engine::CreateResponse;
 use mesh_api::engine::filter::Filters;
 use mesh_api::engine::service::{Service as WireService, ServiceSpec};
@@ -13,6 +14,7 @@ use mesh_core::spec::ServiceMode;
 use mesh_core::store::Store;
 
 use super::Api;
+use super::answer;
 use super::change::{commit, now};
 use super::convert::service;
 use super::error::ApiError;
@@ -50,7 +52,7 @@ fn with_name(wanted: &ServiceSpec, store: &Store, entropy: &mut dyn Entropy) -> 
 }
 
 /// `GET /services`
-pub async fn list(State(api): State<Api>, params: Params) -> Result<Answer<Vec<WireService>>, ApiError> {
+pub async fn list(State(api): State<Api>, params: Params) -> Result<Response, ApiError> {
     let ledger = api.backend.manager()?;
     let filters = params.filters(&FILTERS)?;
     filters.check_values("mode", &MODES)?;
@@ -60,7 +62,7 @@ pub async fn list(State(api): State<Api>, params: Params) -> Result<Answer<Vec<W
         let status = with_status.then(|| service::status(found, &store));
         WireService { service_status: status, ..service::show(found, &store) }
     };
-    Ok(Answer(store.services().filter(|found| matches(found, &filters)).map(show).collect()))
+    answer::list(store.services().filter(|found| matches(found, &filters)).map(show))
 }
 
 const MODES: [&str; 4] = ["replicated", "global", "replicated-job", "global-job"];

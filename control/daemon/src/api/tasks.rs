@@ -2,6 +2,7 @@
 
 use axum::Json as Answer;
 use axum::extract::{Path, State};
+use axum::response::Response;
 use mesh_api::engine::filter::{FilterError, Filters};
 use mesh_api::engine::task::Task as WireTask;
 use mesh_core::command::Refusal;
@@ -9,6 +10,7 @@ use mesh_core::object::Task;
 use mesh_core::store::Store;
 
 use super::Api;
+use super::answer;
 use super::convert::task;
 use super::error::ApiError;
 use super::extract::Params;
@@ -20,13 +22,13 @@ const FILTERS: [&str; 8] =
 const DESIRED: [&str; 3] = ["running", "shutdown", "accepted"];
 
 /// `GET /tasks`
-pub async fn list(State(api): State<Api>, params: Params) -> Result<Answer<Vec<WireTask>>, ApiError> {
+pub async fn list(State(api): State<Api>, params: Params) -> Result<Response, ApiError> {
     let ledger = api.backend.manager()?;
     let filters = params.filters(&FILTERS)?;
     let store = ledger.read().await?;
     let wanted = Wanted::read(filters, &store)?;
     let found = wanted.candidates(&store).into_iter().filter(|task| wanted.matches(task, &store));
-    Ok(Answer(found.map(|found| task::show(found, &store)).collect()))
+    answer::list(found.map(|found| task::show(found, &store)))
 }
 
 /// `GET /tasks/ID`

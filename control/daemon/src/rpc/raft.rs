@@ -281,3 +281,6 @@ async fn gather(inbound: &mut Streaming<RaftPart>) -> Result<Message, Status> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

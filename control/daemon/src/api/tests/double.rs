@@ -61,6 +61,8 @@ pub struct MemoryLedger {
     news: broadcast::Sender<Arc<Committed>>,
     /// Proposals that are answered with a conflict before one is taken.
     pub conflicts: Mutex<usize>,
+    /// What is applied at a manager that is behind; `None`: everything.
+    pub behind: Mutex<Option<Store>>,
     /// What keeps it from writing.
     pub alarm: Mutex<Option<String>>,
     /// The managers as the double sees them; it leads at first.
@@ -92,11 +94,12 @@ impl MemoryLedger {
 #[async_trait]
 impl Ledger for MemoryLedger {
     async fn read(&self) -> Result<Store, LedgerError> {
-        Ok(self.store())
+        Ok(self.store.lock().unwrap().clone())
     }
 
     fn store(&self) -> Store {
-        self.store.lock().unwrap().clone()
+        let behind = self.behind.lock().unwrap().clone();
+        behind.unwrap_or_else(|| self.store.lock().unwrap().clone())
     }
 
     async fn propose(&self, transaction: Transaction) -> Result<u64, LedgerError> {
@@ -295,6 +298,7 @@ impl Client {
             store: Mutex::default(),
             news,
             conflicts: Mutex::new(0),
+            behind: Mutex::default(),
             alarm: Mutex::default(),
             peers,
         };

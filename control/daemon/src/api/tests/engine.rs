@@ -98,6 +98,21 @@ async fn a_request_that_lost_a_race_is_decided_anew() {
     assert_eq!((status, message.ends_with("try again")), (503, true), "{message}");
 }
 
+/// What it decides on its own store is checked by the log, and it refuses on the newest store alone.
+#[tokio::test]
+async fn a_manager_that_is_behind_decides_as_one_that_is_not() {
+    let client = Client::manager();
+    let create = || client.ask("POST", "/services/create", WEB);
+    *client.ledger.behind.lock().unwrap() = Some(client.ledger.store());
+    assert_eq!(create().await.0, StatusCode::CREATED);
+    assert_eq!(create().await.0, StatusCode::CONFLICT, "the name is free only in what it sees");
+
+    *client.ledger.behind.lock().unwrap() = Some(client.ledger.read().await.unwrap());
+    let id = client.get("/services").await[0]["ID"].as_str().unwrap().to_owned();
+    assert_eq!(client.ask("DELETE", &format!("/services/{id}"), "").await.0, StatusCode::OK);
+    assert_eq!(create().await.0, StatusCode::CREATED, "the name is taken only in what it sees");
+}
+
 #[tokio::test]
 async fn lists_are_filtered_as_docker_filters() {
     let client = Client::manager();
