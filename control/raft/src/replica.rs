@@ -3,6 +3,7 @@
 //! The thread of [`crate::Raft`] and the simulation both run this, through [`Driver::flush`].
 
 mod change;
+mod driver;
 mod forced;
 #[cfg(any(test, feature = "testing"))]
 mod planted;
@@ -14,7 +15,7 @@ use std::sync::Arc;
 use mesh_core::store::{Change, Conflict, DecodeError, Store};
 use raft::eraftpb::{ConfState, Message, Snapshot};
 
-use crate::disk::{Disk, DiskError, Saved, Write};
+use crate::disk::{Saved, Write};
 use crate::envelope::{self, EnvelopeError, ProposalId};
 use crate::log::Position;
 use crate::members::{ChangeOutcome, Members, NoteError};
@@ -23,6 +24,7 @@ use crate::node::{Input, Machine, Node, NodeError, Pace, Prepared, Refused, Stan
 use change::Underway;
 use saved::{pack, unpack};
 
+pub use driver::{Driver, FlushError, Outlet};
 pub use forced::{Forced, force_new_cluster};
 #[cfg(any(test, feature = "testing"))]
 pub use planted::Mistake;
@@ -387,76 +389,5 @@ impl Machine for State {
         self.applied = at;
         self.settle(at, None);
         self.change_members(at, conf, context)
-    }
-}
-
-/// Where a replica's effects go.
-pub trait Outlet {
-    /// Messages for peers; losing one is allowed.
-    fn send(&mut self, messages: Vec<Message>);
-    /// What happened; `replica` is as it was right after.
-    fn settle(&mut self, replica: &Replica, effects: Effects);
-}
-
-/// Why a flush ended early.
-#[derive(Debug, thiserror::Error)]
-pub enum FlushError {
-    /// The disk failed; after [`Disk::recover`] the flush may be tried again, and goes on where it was.
-    #[error(transparent)]
-    Disk(#[from] DiskError),
-    /// The replica cannot go on.
-    #[error(transparent)]
-    Replica(#[from] ReplicaError),
-}
-
-/// A replica with the write that it waits for.
-pub struct Driver {
-    replica: Replica,
-    prepared: Option<Prepared>,
-}
-
-impl Driver {
-    /// A driver for `replica`.
-    pub fn new(replica: Replica) -> Self {
-        Self { replica, prepared: None }
-    }
-
-    /// The replica.
-    pub fn replica(&self) -> &Replica {
-        &self.replica
-    }
-
-    /// The replica, for inputs; it refuses them while a write waits.
-    pub fn replica_mut(&mut self) -> &mut Replica {
-        &mut self.replica
-    }
-
-    /// Does all that the inputs since the last flush led to. Whatever came in before shares one sync.
-    pub fn flush(&mut self, disk: &mut impl Disk, outlet: &mut impl Outlet) -> Result<(), FlushError> {
-        while let Some(prepared) = self.next(outlet) {
-            if let Some(write) = &prepared.write
-                && let Err(error) = disk.append(write).and_then(|()| disk.sync())
-            {
-                self.prepared = Some(prepared);
-                return Err(error.into());
-            }
-            let (messages, effects) = self.replica.complete(prepared)?;
-            outlet.send(messages);
-            outlet.settle(&self.replica, effects);
-        }
-        if let Some(write) = self.replica.checkpoint()? {
-            disk.append(&write)?;
-            disk.sync()?;
-            self.replica.node.checkpointed(write);
-        }
-        Ok(())
-    }
-
-    fn next(&mut self, outlet: &mut impl Outlet) -> Option<Prepared> {
-        self.prepared.take().or_else(|| {
-            let mut prepared = self.replica.node.prepare()?;
-            outlet.send(std::mem::take(&mut prepared.messages));
-            Some(prepared)
-        })
     }
 }

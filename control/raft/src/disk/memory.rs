@@ -72,7 +72,9 @@ impl Disk for MemoryDisk {
             None => std::mem::take(&mut self.unsynced),
         };
         self.syncs += 1;
-        synced.into_iter().for_each(|write| apply(&mut self.durable, write));
+        for write in synced {
+            apply(&mut self.durable, write);
+        }
         Ok(())
     }
 

@@ -122,7 +122,7 @@ mod tests {
 
     use super::*;
 
-    fn page(commits: std::ops::RangeInclusive<u64>) -> InMemoryBackend {
+    fn page(commits: std::ops::Range<u64>) -> InMemoryBackend {
         let medium = InMemoryBackend::new();
         create(&medium).expect("made");
         medium.set_len(2 * PAGE).expect("grown");
@@ -140,15 +140,15 @@ mod tests {
 
     #[test]
     fn the_newest_note_counts() {
-        let medium = page(1..=7);
+        let medium = page(1..8);
         check(&medium).expect("a state file");
         assert_eq!(newest(&medium, &Sealing::Plain).expect("noted"), 7);
-        assert!(matches!(newest(&page(1..=0), &Sealing::Plain), Err(WitnessError::Nothing)));
+        assert!(matches!(newest(&page(1..1), &Sealing::Plain), Err(WitnessError::Nothing)));
     }
 
     #[test]
     fn no_flipped_bit_changes_more_than_by_one_commit() {
-        let medium = page(1..=7);
+        let medium = page(1..8);
         for bit in 0..PAGE * 8 {
             flip(&medium, bit);
             let head = check(&medium);
@@ -165,7 +165,7 @@ mod tests {
 
     #[test]
     fn another_format_is_told_from_damage() {
-        let medium = page(1..=1);
+        let medium = page(1..2);
         let mut head = MAGIC.to_vec();
         head.extend_from_slice(&9_u32.to_le_bytes());
         head.extend_from_slice(&sum(&head));

@@ -1,5 +1,7 @@
 //! The thread: takes what waits, ticks, writes once for all of it, and tells.
 
+mod upkeep;
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -14,7 +16,7 @@ use super::error::{ChangeError, OpenError, ProposeError, ReadError, TransferErro
 use super::role::{Alarm, Role, RoleState};
 use super::surface::{ChangeReply, ProposeReply, Published, ReadReply, ResealReply, Surface, show};
 use super::waiting::Changes;
-use crate::disk::{Disk, DiskError, Saved, Sealing};
+use crate::disk::{Disk, Saved, Sealing};
 use crate::envelope::ProposalId;
 use crate::members::MemberChange;
 use crate::node::{Input, Refused};
@@ -171,9 +173,10 @@ impl<D: Disk> Worker<D> {
 
     /// Waits for a command or the next tick, then takes all that is there.
     fn take(&mut self, commands: &Receiver<Command>) -> Turn {
-        let patience = match self.resealing.is_empty() {
-            true => self.next_tick.saturating_duration_since(Instant::now()),
-            false => Duration::ZERO,
+        let patience = if self.resealing.is_empty() {
+            self.next_tick.saturating_duration_since(Instant::now())
+        } else {
+            Duration::ZERO
         };
         let first = match commands.recv_timeout(patience) {
             Ok(command) => Some(command),
@@ -315,74 +318,6 @@ impl<D: Disk> Worker<D> {
             let replies = std::mem::take(&mut self.surface.fresh);
             self.surface.begun.insert(id, (0, replies));
         }
-    }
-
-    fn flush(&mut self) -> Result<(), FlushError> {
-        if self.alarm.is_some() {
-            if self.retry_in > 0 {
-                return Ok(());
-            }
-            if let Err(error) = self.disk.recover() {
-                return self.raise(error);
-            }
-        }
-        match self.driver.flush(&mut self.disk, &mut self.surface) {
-            Ok(()) => {
-                self.alarm = None;
-                Ok(())
-            }
-            Err(FlushError::Disk(error)) => self.raise(error),
-            Err(error) => Err(error),
-        }
-    }
-
-    fn reseal(&mut self, sealing: &Sealing, reply: ResealReply) {
-        match self.disk.reseal(sealing) {
-            Ok(()) => self.resealing.push(reply),
-            Err(error) => drop(reply.send(Err(error))),
-        }
-    }
-
-    /// What the disk has to do beside writing: a piece at a time.
-    fn look_after_disk(&mut self) -> Result<(), FlushError> {
-        if self.alarm.is_some() {
-            return Ok(());
-        }
-        if !self.resealing.is_empty() {
-            match self.disk.reseal_some() {
-                Ok(true) => self.resealing.drain(..).for_each(|reply| drop(reply.send(Ok(())))),
-                Ok(false) => {}
-                Err(error) => return self.raise(error),
-            }
-        }
-        if self.rest_in == 0 {
-            self.rest_in = REST;
-            if let Err(error) = self.disk.rest() {
-                return self.raise(error);
-            }
-        }
-        Ok(())
-    }
-
-    /// A full disk is waited out; everything else ends the thread.
-    fn raise(&mut self, error: DiskError) -> Result<(), FlushError> {
-        let DiskError::Full { path } = error else { return Err(error.into()) };
-        if self.alarm.is_none() {
-            tracing::error!(path = %path.display(), "disk full: raft takes no writes");
-        }
-        let alarm = Alarm::DiskFull { path };
-        self.surface.interrupt(&alarm);
-        self.alarm = Some(alarm);
-        self.retry_in = FULL_PATIENCE;
-        Ok(())
-    }
-
-    fn say_farewell(&mut self) -> Result<(), FlushError> {
-        if self.alarm.is_none() {
-            self.disk.append(&self.driver.replica().farewell())?;
-            self.disk.sync()?;
-        }
-        Ok(())
     }
 
     fn publish_role(&self) {

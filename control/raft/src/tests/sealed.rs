@@ -9,7 +9,7 @@ use redb::ReadableTable as _;
 
 use crate::disk::{Behind, DataKey, Disk, DiskError, Keys, RedbDisk, Saved, Sealing, Truncate, Write};
 use crate::testing::{TempDir, first_disk, has, put};
-use crate::{OpenError, Position, Raft, RaftConfig};
+use crate::{OpenError, Position, Raft, RaftConfig, ResealError};
 
 const SECRET: &[u8] = b"service-that-nobody-may-read";
 
@@ -135,5 +135,25 @@ async fn a_manager_with_a_key_restarts_and_another_cannot_read_it() {
     assert!(matches!(refused, OpenError::Disk(DiskError::Sealed { id: 1, .. })), "{refused}");
     let raft = Raft::open(config(sealed(1))).await.expect("opens");
     assert!(has(&raft.store(), 1));
+    raft.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keys_change_under_a_manager_that_goes_on() {
+    let dir = TempDir::new("reseal");
+    let config = |sealing| RaftConfig { sealing, ..RaftConfig::new(dir.file(), 1, 3) };
+    let raft = Raft::bootstrap(config(sealed(1)), put(0)).await.expect("made");
+    for number in 1..50 {
+        raft.propose(put(number)).await.expect("committed");
+    }
+    let refused = raft.reseal(Keys::new(key(2))).await.expect_err("the new key alone opens nothing yet");
+    assert!(matches!(refused, ResealError::Disk(DiskError::Sealed { id: 1, .. })), "{refused}");
+    let (resealed, proposed) =
+        tokio::join!(raft.reseal(Keys::new(key(2)).after(key(1))), raft.propose(put(50)));
+    resealed.expect("sealed anew");
+    proposed.expect("committed");
+    raft.shutdown().await;
+    let raft = Raft::open(config(sealed(2))).await.expect("the new key alone opens everything");
+    assert!((0..=50).all(|number| has(&raft.store(), number)));
     raft.shutdown().await;
 }
