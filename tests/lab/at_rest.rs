@@ -110,10 +110,7 @@ fn a_locked_manager_serves_traffic_and_waits_for_its_key() {
     let refused = lab.ctl_on(locked, &["node", "ls"]);
     let words = "Swarm is encrypted and needs to be unlocked before it can be used. Please use \"docker swarm \
                  unlock\" to unlock it.";
-    assert_eq!(
-        (refused.code, refused.stderr.trim()),
-        (1, format!("Error response from daemon: {words}").as_str())
-    );
+    assert!(refused.code == 1 && refused.stderr.contains(words), "{refused:?}");
     assert_eq!(lab.api(locked, "/info")["Swarm"]["LocalNodeState"], Value::from("locked"));
     let to = on(locked, 8080);
     assert_eq!(lab.client(|| met(60, || whoami(to))), tasks, "a locked manager's node serves on");
