@@ -59,6 +59,11 @@ pub async fn pass_on(State(api): State<Api>, mut request: Request, next: Next) -
             next.run(request).await
         }
         Ok(Passed::Answered(mut response)) => {
+            if let Some(denied) = denial(&response) {
+                // The connection may be from before this node's certificate said that it is a manager.
+                to_leader.hang_up(Lane::Users).await;
+                return denied.into_response();
+            }
             *response.version_mut() = http::Version::HTTP_11;
             response
         }
@@ -79,6 +84,13 @@ fn refused(error: &ForwardError, safe: bool) -> ApiError {
         other => other.to_string(),
     };
     ApiError::Cluster { message, retry: true }
+}
+
+/// The leader's gate refuses this manager in gRPC's manner, which is status 200 in HTTP's: nothing was done.
+fn denial(response: &Response) -> Option<ApiError> {
+    let status = tonic::Status::from_header_map(response.headers())?;
+    let message = format!("the manager that leads does not serve this one ({}): try again", status.message());
+    Some(ApiError::Cluster { message, retry: true })
 }
 
 /// The API as a manager's endpoint serves it to other managers. It is there before the API is: until that is
@@ -173,6 +185,16 @@ mod tests {
     fn a_target_keeps_its_query() {
         let uri: Uri = "/tasks?filters=%7B%7D".parse().unwrap();
         assert_eq!(prefixed(&uri).unwrap().to_string(), "/mesh.api/tasks?filters=%7B%7D");
+    }
+
+    #[test]
+    fn a_refusal_at_the_leaders_gate_is_no_success() {
+        let refused = tonic::Status::permission_denied("node x is a manager no longer").into_http::<Body>();
+        assert_eq!(refused.status(), 200, "gRPC's manner");
+        let error = denial(&refused).unwrap();
+        assert_eq!(error.status(), 503);
+        assert!(error.to_string().contains("node x is a manager no longer"), "{error}");
+        assert!(denial(&Response::new(Body::empty())).is_none());
     }
 
     #[test]

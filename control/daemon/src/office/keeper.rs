@@ -100,7 +100,9 @@ impl Keeper {
                     self.post.send_replace(Post::Entering { error: String::new() });
                 }
                 // It is not wanted any more before it has anything.
-                Due::Rest if matches!((&self.seat, &*self.post.borrow()), (Seat::Empty, Post::Entering { .. })) => {
+                Due::Rest
+                    if matches!((&self.seat, &*self.post.borrow()), (Seat::Empty, Post::Entering { .. })) =>
+                {
                     self.post.send_replace(Post::Vacant);
                 }
                 _ => {}

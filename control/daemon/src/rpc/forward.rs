@@ -123,6 +123,18 @@ impl ToLeader {
         self.inner.closed.send_replace(true);
     }
 
+    /// Lets go of a connection: the next request dials anew, with the certificate that the node has by then.
+    pub async fn hang_up(&self, lane: Lane) {
+        self.link(lane).lock().await.take();
+    }
+
+    fn link(&self, lane: Lane) -> &Mutex<Option<Link>> {
+        match lane {
+            Lane::Nodes => &self.inner.nodes,
+            Lane::Users => &self.inner.users,
+        }
+    }
+
     /// Hands a request to the leader, or back when this manager leads. `caller` is told to the leader, as the
     /// value of [`ON_BEHALF_OF`].
     pub async fn pass(
@@ -201,10 +213,7 @@ impl ToLeader {
         leader: Leader,
         deadline: Instant,
     ) -> Result<SendRequest<Body>, ForwardError> {
-        let kept = match lane {
-            Lane::Nodes => &self.inner.nodes,
-            Lane::Users => &self.inner.users,
-        };
+        let kept = self.link(lane);
         let unreached = |error: String| ForwardError::Unreached { addr: leader.addr, error };
         let late = |_| unreached("it takes too long".to_owned());
         let mut kept = timeout_at(deadline, kept.lock()).await.map_err(late)?;
