@@ -119,7 +119,7 @@ impl CliError {
 
 /// What to do about the refusals that people meet most, by words of the daemon's message. The rest say it
 /// themselves.
-const HINTS: [(&str, &str); 17] = [
+const HINTS: [(&str, &str); 18] = [
     ("name conflicts with an existing object", "choose another name, or remove that one first"),
     ("update out of sequence", "it was changed in the meantime: try again"),
     ("is already in use by service", "publish another port, or remove that one first"),
@@ -146,6 +146,10 @@ const HINTS: [(&str, &str); 17] = [
         "with meshctl: `meshctl swarm init` or `meshctl swarm join`",
     ),
     ("Worker nodes can't be used", "`meshctl info` shows the managers' addresses"),
+    (
+        "Timeout was reached before node joined",
+        "with meshctl: `meshctl info`; `meshctl swarm leave` gives it up",
+    ),
     ("needs to be unlocked before it can be used", "with meshctl: `meshctl swarm unlock`"),
     ("invalid key provided", "`meshctl swarm unlock-key` shows the key on another manager"),
     (" not found", "`ls` shows what there is"),

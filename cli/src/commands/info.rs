@@ -44,7 +44,7 @@ fn pretty(info: &SystemInfo) -> String {
         format!("Total Memory: {}", human_size(info.mem_total)),
         format!("Name: {}", info.name),
     ]);
-    lines.extend(info.warnings.iter().map(|warning| format!("WARNING: {warning}")));
+    lines.extend(info.warnings.iter().cloned());
     lines.join("\n") + "\n"
 }
 
@@ -53,7 +53,9 @@ fn swarm(swarm: &SwarmInfo) -> Vec<String> {
     if swarm.local_node_state == "inactive" {
         return lines;
     }
-    lines.push(format!(" NodeID: {}", swarm.node_id));
+    if !swarm.node_id.is_empty() {
+        lines.push(format!(" NodeID: {}", swarm.node_id));
+    }
     if !swarm.error.is_empty() {
         lines.push(format!(" Error: {}", swarm.error));
     }
@@ -64,7 +66,9 @@ fn swarm(swarm: &SwarmInfo) -> Vec<String> {
         lines.push(format!(" Nodes: {}", swarm.nodes));
         lines.extend(settings(cluster));
     }
-    lines.push(format!(" Node Address: {}", swarm.node_addr));
+    if !swarm.node_addr.is_empty() {
+        lines.push(format!(" Node Address: {}", swarm.node_addr));
+    }
     let managers = swarm.remote_managers.iter().flatten();
     let addresses: Vec<_> = managers.map(|manager| format!("  {}", manager.addr)).collect();
     if !addresses.is_empty() {
@@ -117,5 +121,24 @@ mod tests {
         let text = pretty(&info);
         assert!(text.contains("\nSwarm: inactive\nDefault Runtime: \n"), "{text}");
         assert!(text.ends_with("CPUs: 2\nTotal Memory: 1GiB\nName: n1\n"), "{text}");
+    }
+
+    #[test]
+    fn a_join_under_way_and_what_is_wrong_with_it() {
+        let swarm = SwarmInfo {
+            local_node_state: "pending".to_owned(),
+            error: "192.0.2.99:2377: no answer".to_owned(),
+            ..SwarmInfo::default()
+        };
+        let words = "WARNING: this manager takes no writes: no space left";
+        let info = SystemInfo { swarm, warnings: vec![words.to_owned()], ..SystemInfo::default() };
+        let text = pretty(&info);
+        assert!(
+            text.contains(
+                "\nSwarm: pending\n Error: 192.0.2.99:2377: no answer\n Is Manager: false\nDefault Runtime: \n"
+            ),
+            "{text}"
+        );
+        assert!(text.ends_with("\nWARNING: this manager takes no writes: no space left\n"), "{text}");
     }
 }

@@ -19,7 +19,6 @@ const INTERVAL: Duration = Duration::from_millis(250);
 /// `meshctl swarm ca`
 #[derive(Debug, Args)]
 #[command(
-    about = "Show the cluster's root certificate, or change to a new one",
     after_help = "Examples:\n  meshctl swarm ca\n  meshctl swarm ca --rotate\n  meshctl swarm ca --rotate --detach --cert-expiry 720h"
 )]
 pub struct CaArgs {

@@ -30,11 +30,11 @@ pub enum Verb {
     Leave(leave::LeaveArgs),
     /// Change the cluster's settings
     Update(update::UpdateArgs),
-    /// Unlock a manager that was started again
+    /// Unlock a manager that was started again: the key is asked for, or read from standard input
     Unlock(unlock::UnlockArgs),
     /// Show or renew the key that unlocks managers
     UnlockKey(unlock_key::UnlockKeyArgs),
-    /// Show or change the root certificate
+    /// Show the cluster's root certificate, or change to a new one
     Ca(ca::CaArgs),
     /// Show the cluster and its settings
     #[command(after_help = "Examples:\n  meshctl swarm inspect\n  meshctl swarm inspect --format '{{.ID}}'")]

@@ -10,7 +10,6 @@ use crate::output::Shell;
 /// `meshctl swarm unlock`
 #[derive(Debug, Args)]
 #[command(
-    about = "Unlock a manager that was started again; the key is asked for, or read from standard input",
     after_help = "Examples:\n  meshctl swarm unlock\n  meshctl swarm unlock < key.txt\n  meshctl --node n1 swarm unlock-key -q | meshctl --node n2 swarm unlock"
 )]
 pub struct UnlockArgs {}

@@ -100,7 +100,7 @@ pub async fn info(State(api): State<Api>) -> Json<SystemInfo> {
     Json(SystemInfo { warnings, ..describe(&node, store.as_ref()) })
 }
 
-/// What the operator should know.
+/// What the operator should know, each with the word before it that docker's CLI leaves to the daemon.
 fn warnings(alarm: Option<String>, store: Option<&Store>) -> Vec<String> {
     let alarm = alarm.map(|alarm| format!("this manager takes no writes: {alarm}"));
     let two = store.is_some_and(|store| managers(store) == 2).then(|| {
@@ -108,7 +108,7 @@ fn warnings(alarm: Option<String>, store: Option<&Store>) -> Vec<String> {
          high risk to lose control over the cluster."
             .to_owned()
     });
-    alarm.into_iter().chain(two).collect()
+    alarm.into_iter().chain(two).map(|words| format!("WARNING: {words}")).collect()
 }
 
 fn managers(store: &Store) -> u64 {

@@ -188,5 +188,5 @@ async fn info_warns_of_what_endangers_the_cluster() {
     assert_eq!(client.get("/info").await["Warnings"], json!([]));
     *client.ledger.alarm.lock().unwrap() = Some("no space left for /x: free some".to_owned());
     let warned = client.get("/info").await["Warnings"].clone();
-    assert_eq!(warned, json!(["this manager takes no writes: no space left for /x: free some"]));
+    assert_eq!(warned, json!(["WARNING: this manager takes no writes: no space left for /x: free some"]));
 }
