@@ -13,14 +13,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
-use common::{Cluster, PATIENCE};
+use common::{Cluster, PATIENCE, node};
 use mesh_core::assignment::Standing;
 use mesh_core::command::{begin_root_rotation, update_node};
 use mesh_core::id::NodeId;
 use mesh_core::spec::{NodeSpec, Role};
 use mesh_identity::files::IdentityDir;
 use mesh_identity::tls::NodeIdentity;
-use mesh_identity::{CertificateRequest, JoinToken, LiveTls, NODE_CERTIFICATE_LIFE, RootDigest};
+use mesh_identity::{CertificateRequest, JoinToken, LiveTls, NODE_CERTIFICATE_LIFE, RootDigest, TrustBundle};
 use meshd::clock::now;
 use meshd::error::DaemonError;
 use meshd::joining::Application;
@@ -235,6 +235,40 @@ async fn the_root_changes_under_three_nodes_and_none_is_refused_meanwhile() {
     let late = JoinToken { root: old, ..cluster.token(Role::Worker) };
     let refused = cluster.application(late).pursue(drop).await.unwrap_err();
     assert!(refused.to_string().contains("does not match fingerprint"), "{refused}");
+}
+
+/// Whole nodes: nobody tells them what to do but the store.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn three_managers_and_a_worker_change_their_root_by_themselves() {
+    let first = node::Node::found().await;
+    let second = node::Node::join(&first, Role::Manager).await;
+    second.seated().await;
+    let third = node::Node::join(&first, Role::Manager).await;
+    third.seated().await;
+    let worker = node::Node::join(&first, Role::Worker).await;
+    worker.served().await;
+    let managers = [&first, &second, &third];
+    let leads = node::leader(&managers).await;
+    let store = leads.store();
+    let root = rotation::new_root(store.cluster().unwrap(), SystemTime::now()).unwrap();
+    let new = RootDigest(root.signer);
+    leads.raft().propose(begin_root_rotation(&store, root, now()).unwrap()).await.unwrap();
+    let over = |store: &mesh_core::store::Store| {
+        let trust = TrustBundle::from_pem(&store.cluster().unwrap().trust).unwrap();
+        (trust.roots().count() == 1 && trust.named() == new).then_some(trust)
+    };
+    for manager in managers {
+        let trust = manager.wait("the new root alone", over).await;
+        for node in [&first, &second, &third, &worker] {
+            let issuer = trust.issuer_of(node.keys.identity().certificate()).unwrap();
+            assert_eq!(issuer, Some(new), "{}", node.node());
+        }
+    }
+    // Every connection that is made from here on is made with the new certificates.
+    let stopped = [worker.stop().await, second.stop().await];
+    for stopped in stopped {
+        stopped.start().await.served().await;
+    }
 }
 
 /// The base64 of a root that the cluster began with.

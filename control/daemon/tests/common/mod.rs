@@ -23,6 +23,7 @@ use mesh_core::store::{Store, Transaction};
 use mesh_identity::tls::NodeIdentity;
 use mesh_identity::{
     Authority, CertificateRequest, JoinToken, LiveTls, NODE_CERTIFICATE_LIFE, TokenSecret, TrustBundle,
+    UnlockKey,
 };
 use mesh_raft::{Raft, RaftConfig};
 use meshd::addresses::Addresses;
@@ -253,7 +254,7 @@ pub fn first(authority: &Authority, cluster: ClusterId, node: NodeId, addr: Sock
         signing_key: Secret::new(authority.key_pem()),
         worker_token: Secret::new(TokenSecret::from_random(11).to_string()),
         manager_token: Secret::new(TokenSecret::from_random(12).to_string()),
-        unlock_key: Secret::default(),
+        unlock_key: Secret::new(UnlockKey::new(&mut SystemEntropy).to_string()),
         node: JoinNode {
             id: node,
             spec: NodeSpec { availability: Availability::Drain, role: Role::Manager, ..NodeSpec::default() },
