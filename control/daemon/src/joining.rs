@@ -92,7 +92,7 @@ impl Application {
         let request = self.request(csr).map_err(Attempt::Never)?;
         let answered = tokio::time::timeout(ANSWER, client.join(request)).await;
         match answered {
-            Ok(Ok(response)) => self.admitted(response.into_inner(), csr).map_err(Attempt::Never),
+            Ok(Ok(response)) => self.admitted(response.get_ref(), csr).map_err(Attempt::Never),
             Ok(Err(status)) if passing(status.code()) => {
                 Err(Attempt::Later(format!("{remote}: {}", status.message())))
             }
@@ -136,7 +136,7 @@ impl Application {
 
     /// Checks what the manager gave: the token's root must be among those it trusts, the certificate must fit
     /// the key.
-    fn admitted(&self, given: JoinResponse, csr: &CertificateRequest) -> Result<Admission, DaemonError> {
+    fn admitted(&self, given: &JoinResponse, csr: &CertificateRequest) -> Result<Admission, DaemonError> {
         let trust = TrustBundle::from_pem(&given.trust)?;
         if trust.root(self.token.root).is_none() {
             return Err(IdentityError::ForeignRoot { expected: self.token.root.to_string() }.into());

@@ -111,11 +111,11 @@ impl Manager {
         let mut server_stop = stopping.clone();
         let endpoint = tokio::spawn(async move {
             let stopped = async move { raised(&mut server_stop).await };
-            let router = Server::builder()
+            let server = Server::builder()
                 .initial_stream_window_size(STREAM_WINDOW)
                 .initial_connection_window_size(CONNECTION_WINDOW)
                 .add_routes(routes.into());
-            if let Err(error) = router.serve_with_incoming_shutdown(incoming, stopped).await {
+            if let Err(error) = server.serve_with_incoming_shutdown(incoming, stopped).await {
                 tracing::error!(%error, "the endpoint for other nodes has ended");
             }
         });

@@ -107,7 +107,7 @@ impl Member {
         };
         let office = Office::open(place, manager).await?;
         let (agent, inbox) = ways();
-        let (session_state, session, end_session) = hold_session(&membership, &tls, managers, &agent, saved)?;
+        let (session_state, session, end_session) = hold_session(&membership, &tls, managers, &agent, saved);
         tokio::spawn(record.clone().remember(known.clone()));
         tokio::spawn(record.clone().follow(agent.standing.clone()));
         let (stop_agent, agent_stops) = watch::channel(false);
@@ -318,7 +318,7 @@ fn hold_session(
     managers: watch::Sender<Vec<SocketAddr>>,
     agent: &AgentHandle,
     saved: Saved,
-) -> Result<HeldSession, DaemonError> {
+) -> HeldSession {
     let settings = SessionSettings {
         node: membership.node,
         tls: tls.clone(),
@@ -330,5 +330,5 @@ fn hold_session(
     let (state, state_of) = watch::channel(SessionState::Lost { error: "no session yet".to_owned() });
     let (end, ends) = watch::channel(None);
     let session = tokio::spawn(async move { session::keep(settings, &saved, managers, state, ends).await });
-    Ok((state_of, session, end))
+    (state_of, session, end)
 }

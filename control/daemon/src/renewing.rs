@@ -151,11 +151,11 @@ impl Renewing {
     pub async fn run(mut self, mut stop: Stop) {
         let mut wait = BACK_OFF.0;
         loop {
-            let step = tokio::select! {
+            let done = tokio::select! {
                 () = raised(&mut stop) => return,
-                step = self.step() => step,
+                done = self.step() => done,
             };
-            let pause = match step {
+            let pause = match done {
                 Ok(pause) => {
                     wait = BACK_OFF.0;
                     pause

@@ -150,8 +150,7 @@ impl IdentityDir {
 /// What ends a file of PEM blocks: a flipped bit in a certificate may leave it one, and another. Readers of PEM
 /// pass over it.
 fn sum_line(text: &str) -> String {
-    let hex: String = Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("{SUM_BEGIN}{hex}\n")
+    format!("{SUM_BEGIN}{:x}\n", Sha256::digest(text))
 }
 
 fn damaged(reason: &str) -> IdentityError {

@@ -149,16 +149,16 @@ impl Held {
         Self { body, leash, ending }
     }
 
-    fn ended(&mut self, denied: Denied) -> Option<Result<Frame<Bytes>, axum::Error>> {
+    fn ended(&mut self, denied: Denied) -> Result<Frame<Bytes>, axum::Error> {
         self.leash = None;
         self.body = Body::empty();
         tracing::info!(%denied, "a call is ended");
         let status = Status::from(denied);
         let mut trailers = HeaderMap::new();
         if self.ending == Ending::Trailers && status.add_header(&mut trailers).is_ok() {
-            return Some(Ok(Frame::trailers(trailers)));
+            return Ok(Frame::trailers(trailers));
         }
-        Some(Err(axum::Error::new(status)))
+        Err(axum::Error::new(status))
     }
 }
 
@@ -173,7 +173,7 @@ impl HttpBody for Held {
         if let Some(leash) = &mut self.leash
             && let Poll::Ready(denied) = leash.poll(context)
         {
-            return Poll::Ready(self.ended(denied));
+            return Poll::Ready(Some(self.ended(denied)));
         }
         Pin::new(&mut self.body).poll_frame(context)
     }
