@@ -184,12 +184,14 @@ fn what_was_lost_with_a_leader_is_said_again() {
     let mut cluster = VirtualCluster::new(2, 1);
     cluster.behave(crate::testing::Behaviour { step: Duration::from_millis(50), ..Default::default() });
     let service = cluster.create_service(service_spec("web", 8)).unwrap();
-    // A leader ends each time just after reports came in, and before they are committed.
-    for lost in 0..10 {
+    // A leader ends each time just after reports came in, and before they are committed. The tasks run before the
+    // third does, so from then on all that is said was said before.
+    for lost in 0..8 {
         let reported = cluster.run_until(SOON, |cluster| cluster.unsaid() > 0);
-        reported.unwrap_or_else(|| panic!("everything is taken already, after {lost} losses"));
+        reported.unwrap_or_else(|| panic!("nothing is said any more, after {lost} losses"));
         let before = cluster.store.digest();
         cluster.new_leader();
+        cluster.run_for(Duration::from_millis(200));
         assert_eq!(cluster.store.digest(), before, "nothing of it is in the store");
     }
     cluster.run_for(SOON);
@@ -198,7 +200,7 @@ fn what_was_lost_with_a_leader_is_said_again() {
 }
 
 #[test]
-fn what_is_lost_on_its_way_into_the_log_is_said_again() {
+fn what_is_lost_on_its_way_into_the_log_gets_there_all_the_same() {
     let mut cluster = VirtualCluster::new(3, 4);
     cluster.loss = 60;
     let service = cluster.create_service(service_spec("web", 9)).unwrap();
