@@ -1,22 +1,31 @@
 //! Nodes: list, inspect, update, delete.
 
+use std::time::Duration;
+
 use axum::Json as Answer;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
+use futures_util::StreamExt;
 use mesh_api::engine::filter::Filters;
 use mesh_api::engine::node::{Node as WireNode, NodeSpec};
 use mesh_core::command::{Refusal, remove_node, update_node};
 use mesh_core::id::NodeId;
 use mesh_core::object::Node;
+use mesh_core::spec::{NodeSpec as CoreSpec, Role};
 use mesh_core::store::Store;
+use tokio::time::timeout;
 
 use super::Api;
+use super::backend::Ledger;
 use super::change::{commit, now};
 use super::convert::node::{self, View};
 use super::error::ApiError;
 use super::extract::{Json, Params};
 
 const FILTERS: [&str; 6] = ["id", "name", "label", "node.label", "membership", "role"];
+
+/// How long it may take until a manager that is to be removed is none.
+const DISMISSAL: Duration = Duration::from_secs(10);
 
 /// `GET /nodes`
 pub async fn list(State(api): State<Api>, params: Params) -> Result<Answer<Vec<WireNode>>, ApiError> {
@@ -73,12 +82,48 @@ pub async fn remove(
 ) -> Result<StatusCode, ApiError> {
     let ledger = api.backend.manager()?;
     let force = params.switch("force");
+    if force {
+        dismiss(ledger.as_ref(), &id).await?;
+    }
     commit(ledger.as_ref(), |store, _| {
         let id = find(store, &id)?;
         Ok(((), remove_node(store, id, force, &ledger.peers().reachable(), now())?))
     })
     .await?;
     Ok(StatusCode::OK)
+}
+
+/// Has a manager demoted before it is removed: who is not in the store is heard by nobody, and as long as it is
+/// one of raft's members the others may need its vote to let it go.
+async fn dismiss(ledger: &dyn Ledger, reference: &str) -> Result<(), ApiError> {
+    let mut feed = ledger.feed();
+    let store = ledger.read().await?;
+    let id = find(&store, reference)?;
+    let manages = |store: &Store| store.node(id).is_some_and(|node| node.manager.is_some());
+    if !manages(&store) {
+        return Ok(());
+    }
+    commit(ledger, |store, _| {
+        let node =
+            store.node(id).ok_or_else(|| ApiError::NotFound { kind: "node", reference: id.to_string() })?;
+        let spec = CoreSpec { role: Role::Worker, ..node.spec.clone() };
+        Ok(((), update_node(store, id, node.meta.version, spec, &ledger.peers().reachable(), now())?))
+    })
+    .await?;
+    let gone = async {
+        while manages(&ledger.store()) && ledger.peers().leads {
+            if feed.next().await.is_none() {
+                return;
+            }
+        }
+    };
+    // Whether it is so is looked at below, whatever ended the wait.
+    drop(timeout(DISMISSAL, gone).await);
+    if manages(&ledger.store()) {
+        let message = format!("node {id} is demoted and not removed yet: try again");
+        return Err(ApiError::Cluster { message, retry: true });
+    }
+    Ok(())
 }
 
 fn find(store: &Store, reference: &str) -> Result<NodeId, ApiError> {

@@ -36,6 +36,12 @@ pub(super) enum CallError {
     /// This number was a member's before, and is nobody's again.
     #[error("the number that this manager drew was used before")]
     Used,
+    /// The cluster does not want this node as a manager.
+    #[error("{message}")]
+    Denied {
+        /// Words of the manager that was asked.
+        message: String,
+    },
     /// The same may succeed later.
     #[error("{message}")]
     Failed {
@@ -142,10 +148,12 @@ impl Calls {
                 Ok(Ok(response)) => return Ok(response.into_inner()),
                 Ok(Err(status)) if status.code() == Code::AlreadyExists => return Err(CallError::Used),
                 Ok(Err(status)) => {
-                    last = failed(format!("{manager}: {}", status.message()));
+                    let message = format!("{manager}: {}", status.message());
                     // The leader's word, whoever passed it on.
-                    if matches!(status.code(), Code::FailedPrecondition | Code::PermissionDenied) {
-                        return Err(last);
+                    match status.code() {
+                        Code::PermissionDenied => return Err(CallError::Denied { message }),
+                        Code::FailedPrecondition => return Err(failed(message)),
+                        _ => last = failed(message),
                     }
                 }
                 Err(_) => last = failed(format!("{manager} does not answer")),

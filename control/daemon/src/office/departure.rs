@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use mesh_core::object::NodeState;
 use mesh_core::spec::Role;
-use mesh_raft::{Raft, Role as RaftRole};
+use mesh_raft::{Raft, Role as RaftRole, TransferError};
 use tokio::time::timeout;
 
+use super::calls::CallError;
+use super::waiting::FAREWELL;
 use super::{Office, Serving};
 
 /// How long the others are waited for; after that the node leaves without their word.
@@ -60,18 +62,33 @@ impl Office {
     /// or refuse because they have no quorum without it, they find out by themselves.
     pub async fn depart(&self) {
         let Some(Serving { raft, .. }) = self.serving() else { return };
-        let departed = timeout(PATIENCE, async {
-            if raft.role().borrow().role == RaftRole::Leader
-                && let Err(error) = raft.transfer(None).await
-            {
-                return Err(error.to_string());
-            }
-            self.place.calls().depart().await.map_err(|error| error.to_string())
-        });
-        match departed.await {
+        match timeout(PATIENCE, self.take_leave(&raft)).await {
             Ok(Ok(())) => tracing::info!("the other managers go on without this one"),
             Ok(Err(error)) => tracing::warn!(error, "the other managers were not told that this one leaves"),
             Err(_) => tracing::warn!("the other managers did not answer when this one left"),
+        }
+    }
+
+    async fn take_leave(&self, raft: &Raft) -> Result<(), String> {
+        if raft.role().borrow().role == RaftRole::Leader {
+            match raft.transfer(None).await {
+                // It was handed over already.
+                Ok(_) | Err(TransferError::NotLeader { .. }) => {}
+                Err(error) => return Err(error.to_string()),
+            }
+        }
+        match self.place.calls().depart().await {
+            Ok(()) => Ok(()),
+            // It is let go without having asked, or may not hear any more that it was.
+            Err(CallError::Denied { .. }) => {
+                let own = self.place.record.now().raft_id.unwrap_or_default();
+                let mut members = raft.members();
+                let gone = members.wait_for(|members| members.get(own).is_none());
+                // A member that is gone may never hear so from the others.
+                drop(timeout(FAREWELL, gone).await);
+                Ok(())
+            }
+            Err(error) => Err(error.to_string()),
         }
     }
 }

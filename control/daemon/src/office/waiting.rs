@@ -14,7 +14,7 @@ use crate::state::Membership;
 const MISSED: Duration = Duration::from_secs(2);
 
 /// A manager that nobody knows any more stays at most this long for those who may need its vote.
-const FAREWELL: Duration = Duration::from_secs(3);
+pub(super) const FAREWELL: Duration = Duration::from_secs(3);
 
 impl Keeper {
     /// Resolves when raft has ended by itself, with what it says.
