@@ -205,3 +205,24 @@ async fn a_data_key_that_was_being_changed_when_the_daemon_died_is_changed_by_th
     let sealing = Sealing::Key(open(dir.path()).take_office().unwrap());
     Raft::open(RaftConfig { sealing, ..config }).await.unwrap().shutdown().await;
 }
+
+#[tokio::test]
+async fn a_lock_is_not_taken_away_by_what_the_cluster_said_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let (once, now) = (unlock_key(), unlock_key());
+    let keys = Keys::founded(files(dir.path()), identity(Role::Manager), now.clone(), true).unwrap();
+    let sealing = Sealing::Key(keys.take_office().unwrap());
+    // A manager that has just started: another one knows what was said since, and does not answer yet.
+    let config = RaftConfig {
+        sealing,
+        voters: vec![1, 2],
+        read_deadline: Duration::from_millis(50),
+        ..RaftConfig::new(dir.path().join("state.redb"), 1, 1)
+    };
+    let raft = Raft::bootstrap(config, first(&once)).await.unwrap();
+    assert!(!raft.store().cluster().unwrap().spec.autolock);
+    let unsettled = keys.settle_now(&raft).await.unwrap_err();
+    assert!(matches!(unsettled, KeysError::Read(_)), "{unsettled}");
+    assert!(locked(dir.path()).unlock(&now).is_ok());
+    raft.shutdown().await;
+}
