@@ -94,5 +94,7 @@ fn run(arguments: &[&str]) -> Result<String, Failed> {
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
-    Err(String::from_utf8_lossy(&output.stderr).trim().into())
+    // Above the error are steps that were made.
+    let words = String::from_utf8_lossy(&output.stderr);
+    Err(words.trim().lines().last().unwrap_or("meshctl failed and said nothing").into())
 }

@@ -28,18 +28,20 @@ fn main() {
     // Cargo passes flags of its own.
     let words: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with("--")).collect();
     let wanted = |name: &str| words.is_empty() || words.iter().any(|word| name.contains(word.as_str()));
-    let mut short = 0;
+    let (mut short, mut missing) = (0, 0);
     for (name, measure) in PARTS.into_iter().filter(|(name, _)| wanted(name)) {
         eprintln!("==> measuring {name}");
         let mut table = Table::new(name);
         if let Err(error) = measure(&mut table.rows) {
             table.rows.push(Row::not_measured("the rest", &error.to_string()));
+            missing += 1;
         }
         short += table.short();
         println!("{table}");
     }
-    println!(
-        "{}",
-        if short == 0 { "every row meets its target".to_owned() } else { format!("{short} rows fall short") }
-    );
+    match (short, missing) {
+        (0, 0) => println!("every row meets its target"),
+        (short, 0) => println!("{short} rows fall short"),
+        (short, missing) => println!("{short} rows fall short, and {missing} parts were not measured whole"),
+    }
 }

@@ -39,7 +39,7 @@ impl Row {
 
     /// A figure that could not be had.
     pub fn not_measured(what: &str, why: &str) -> Self {
-        let ours = format!("not measured: {}", why.lines().next().unwrap_or_default());
+        let ours = format!("not measured: {why}");
         Self { what: what.to_owned(), reference: "", ours, target: String::new(), meets: None }
     }
 
