@@ -25,7 +25,7 @@ impl Past {
     pub fn new(raft: Raft) -> Self {
         let changes = raft.changes();
         let history = History::new(&raft.store());
-        Self { changes, history, raft }
+        Self { raft, changes, history }
     }
 
     /// Takes in what is committed until this manager leads; false when it never will, because raft has ended

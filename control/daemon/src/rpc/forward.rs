@@ -213,11 +213,11 @@ impl ToLeader {
         leader: Leader,
         deadline: Instant,
     ) -> Result<SendRequest<Body>, ForwardError> {
-        let kept = self.link(lane);
+        let place = self.link(lane);
         let unreached = |error: String| ForwardError::Unreached { addr: leader.addr, error };
         let late = |_| unreached("it takes too long".to_owned());
-        let mut kept = timeout_at(deadline, kept.lock()).await.map_err(late)?;
-        if let Some(sender) = kept.as_ref().and_then(|link| link.sender(leader)) {
+        let mut standing = timeout_at(deadline, place.lock()).await.map_err(late)?;
+        if let Some(sender) = standing.as_ref().and_then(|link| link.sender(leader)) {
             return Ok(sender);
         }
         let (tls, role) = (Arc::clone(&self.inner.tls), self.inner.raft.role());
@@ -229,7 +229,7 @@ impl ToLeader {
         };
         let link = link.map_err(|error| unreached(error.to_string()))?;
         let sender = link.sender(leader).ok_or_else(|| unreached("it went away".to_owned()))?;
-        *kept = Some(link);
+        *standing = Some(link);
         Ok(sender)
     }
 }
