@@ -163,13 +163,13 @@ impl ToLeader {
             let (outgoing, kept) = outgoing(request, caller.as_ref());
             match sender.try_send_request(outgoing).await {
                 Ok(response) => return Ok(Passed::Answered(response.map(Body::new))),
-                Err(mut error) => match error.take_message() {
-                    Some(unsent) => request = kept.back(unsent),
-                    None => {
+                Err(mut error) => {
+                    let Some(unsent) = error.take_message() else {
                         tracing::debug!(error = %error.into_error(), "a request that was passed on failed");
                         return Err(ForwardError::Broken);
-                    }
-                },
+                    };
+                    request = kept.back(unsent);
+                }
             }
         }
     }
@@ -215,15 +215,15 @@ impl ToLeader {
     ) -> Result<SendRequest<Body>, ForwardError> {
         let place = self.link(lane);
         let unreached = |error: String| ForwardError::Unreached { addr: leader.addr, error };
-        let late = |_| unreached("it takes too long".to_owned());
-        let mut standing = timeout_at(deadline, place.lock()).await.map_err(late)?;
+        let overdue = |_| unreached("it takes too long".to_owned());
+        let mut standing = timeout_at(deadline, place.lock()).await.map_err(overdue)?;
         if let Some(sender) = standing.as_ref().and_then(|link| link.sender(leader)) {
             return Ok(sender);
         }
         let (tls, role) = (Arc::clone(&self.inner.tls), self.inner.raft.role());
         let opening = Link::open(leader, tls, role, self.inner.closed.subscribe());
         let link = tokio::select! {
-            opened = timeout_at(deadline, opening) => opened.map_err(late)?,
+            opened = timeout_at(deadline, opening) => opened.map_err(overdue)?,
             // One that is frozen keeps its callers waiting, and nobody has to.
             () = self.moved(leader, deadline) => return Err(unreached("it leads no longer".to_owned())),
         };

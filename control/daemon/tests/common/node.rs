@@ -299,8 +299,8 @@ impl Node {
         let mut wanted = voters.to_vec();
         wanted.sort_unstable();
         let so = members.wait_for(|members| !members.is_joint() && members.voters().iter().eq(&wanted));
-        let waited = timeout(PATIENCE, so).await.map(drop);
-        assert!(waited.is_ok(), "{wanted:?} do not vote: {:?}", self.raft().members().borrow());
+        let outcome = timeout(PATIENCE, so).await.map(drop);
+        assert!(outcome.is_ok(), "{wanted:?} do not vote: {:?}", self.raft().members().borrow());
     }
 
     /// How it stands with its managers, as that changes.

@@ -130,3 +130,44 @@ where
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    fn state(role: Role, leader: Option<u64>) -> RoleState {
+        RoleState { role, leader, ..RoleState::default() }
+    }
+
+    #[tokio::test]
+    async fn a_connection_is_over_at_once_when_another_leads_or_raft_has_ended() {
+        for next in [
+            state(Role::Follower, Some(3)),
+            state(Role::Leader, Some(1)),
+            state(Role::Stopped, None),
+            state(Role::Stopped, Some(2)),
+        ] {
+            let (role, seen) = watch::channel(state(Role::Follower, Some(2)));
+            let mut over = pin!(succeeded(seen, 2));
+            assert_eq!(over.as_mut().now_or_never(), None);
+            role.send_replace(next.clone());
+            assert_eq!(over.as_mut().now_or_never(), Some(()), "{next:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_leader_that_is_found_again_soon_keeps_its_connections_and_no_other_does() {
+        let (role, seen) = watch::channel(state(Role::Follower, Some(2)));
+        let mut over = pin!(succeeded(seen, 2));
+        role.send_replace(state(Role::Candidate, None));
+        assert_eq!(over.as_mut().now_or_never(), None);
+        role.send_replace(state(Role::Follower, Some(2)));
+        assert!(timeout(INTERREGNUM * 2, over.as_mut()).await.is_err());
+        role.send_replace(state(Role::Candidate, None));
+        timeout(INTERREGNUM * 20, over).await.unwrap();
+    }
+}
