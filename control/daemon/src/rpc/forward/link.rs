@@ -12,7 +12,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use mesh_raft::{Role, RoleState};
 use rustls::ClientConfig;
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::Leader;
 use crate::rpc::client::{self, Liveness};
@@ -31,10 +31,15 @@ const CONNECTION_WINDOW: u32 = 1 << 30;
 /// same one again.
 const INTERREGNUM: Duration = Duration::from_millis(500);
 
+/// How long a connection takes new requests: it stands for the certificate that this node had when it was made,
+/// and that certificate ends. What is under way on it goes on.
+const FRESH: Duration = Duration::from_mins(5);
+
 /// A connection.
 pub(super) struct Link {
     leader: Leader,
     sender: SendRequest<Body>,
+    opened: Instant,
 }
 
 impl Link {
@@ -59,14 +64,12 @@ impl Link {
             .handshake(TokioIo::new(stream))
             .await
             .map_err(io::Error::other)?;
-        // Held, so that requests under way do not end with the last handle.
-        let held = sender.clone();
         tokio::spawn(async move {
             let connected = async {
                 if let Err(error) = connection.await {
                     tracing::debug!(%error, "the connection to the manager that leads is lost");
                 }
-                drop(held);
+                // Nothing new is sent any more; what is under way may take its time.
                 cut.closed().await;
             };
             tokio::select! {
@@ -76,12 +79,13 @@ impl Link {
             }
             cut.send_replace(true);
         });
-        Ok(Self { leader, sender })
+        Ok(Self { leader, sender, opened: Instant::now() })
     }
 
-    /// A handle to send with, if this connection leads to `leader` and stands.
+    /// A handle to send with, if this connection leads to `leader`, stands and is fresh.
     pub fn sender(&self, leader: Leader) -> Option<SendRequest<Body>> {
-        (self.leader == leader && !self.sender.is_closed()).then(|| self.sender.clone())
+        let usable = self.leader == leader && !self.sender.is_closed() && self.opened.elapsed() < FRESH;
+        usable.then(|| self.sender.clone())
     }
 }
 
