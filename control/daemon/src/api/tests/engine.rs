@@ -1,6 +1,13 @@
 //! What the docker CLI does, request by request.
 
 use axum::http::StatusCode;
+use futures_util::StreamExt;
+use mesh_core::command::leave_raft;
+use mesh_core::id::NodeId;
+use mesh_core::object::{ManagerStatus, Node};
+use mesh_core::spec::Role;
+use mesh_core::store::{Transaction, Write};
+use mesh_core::time::Timestamp;
 use serde_json::json;
 
 use super::super::backend::Ledger;
@@ -183,6 +190,37 @@ async fn networks_are_made_joined_and_kept_while_in_use() {
 }
 
 #[tokio::test]
+async fn a_manager_that_is_removed_by_force_is_demoted_and_let_go_by_the_others_first() {
+    let client = Client::manager();
+    let store = client.ledger.store();
+    let id = NodeId::from_bits(2);
+    let second = Node {
+        id,
+        manager: Some(ManagerStatus { raft_id: 2, addr: ([192, 0, 2, 12], 2377).into() }),
+        ..Node::clone(store.node(NodeId::from_bits(1)).unwrap())
+    };
+    let joined = Transaction { at: Timestamp(1), writes: vec![Write::create(second.into())] };
+    client.ledger.apply(&joined).unwrap();
+    client.ledger.peers.send_modify(|peers| peers.heard = [2].into());
+    let mut feed = client.ledger.feed();
+    let others = async {
+        let demoted = loop {
+            feed.next().await.unwrap();
+            let store = client.ledger.store();
+            let node = store.node(id).expect("it is there as long as it is a member");
+            if node.spec.role == Role::Worker {
+                break store;
+            }
+        };
+        client.ledger.apply(&leave_raft(&demoted, id, Timestamp(2)).unwrap()).unwrap();
+    };
+    let path = format!("/nodes/{id}?force=1");
+    let ((status, body), ()) = tokio::join!(client.ask("DELETE", &path, ""), others);
+    assert_eq!(status, 200, "{body}");
+    assert!(client.ledger.store().node(id).is_none());
+}
+
+#[tokio::test]
 async fn nodes_are_updated_by_their_version() {
     let client = Client::manager();
     let node = client.get("/nodes/n1").await;
@@ -201,7 +239,7 @@ async fn nodes_are_updated_by_their_version() {
     let (status, message) = client.refusal("DELETE", &format!("/nodes/{id}"), "").await;
     assert_eq!((status, message.contains("cluster manager")), (400, true), "{message}");
     let (status, message) = client.refusal("DELETE", &format!("/nodes/{id}?force=1"), "").await;
-    assert_eq!((status, message.contains("loss of quorum")), (400, true), "{message}");
+    assert_eq!((status, message.contains("last manager")), (400, true), "{message}");
     let path = format!("/nodes/{id}/update?version={}", drained["Version"]["Index"]);
     let (status, message) =
         client.refusal("POST", &path, r#"{"Role":"worker","Availability":"active"}"#).await;
