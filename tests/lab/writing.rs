@@ -172,7 +172,10 @@ pub fn count_up(client: usize, rate: u32, sockets: &[PathBuf], service: &str, st
                 (counts.acknowledged, known) = (counts.acknowledged + 1, seen + 1);
                 due = (due + Duration::from_secs(1) / rate).max(Instant::now());
             }
-            Said::Answer { body, .. } if is_stale(&body) => counts.refused += 1,
+            Said::Answer { body, .. } if is_stale(&body) => {
+                counts.refused += 1;
+                thread::sleep(stagger(client, counts.refused));
+            }
             Said::Answer { status: 500.., .. } | Said::Unknown(_) => {
                 counts.unknown += 1;
                 managers.next();
@@ -189,6 +192,11 @@ fn add_one(managers: &Managers<'_>, found: &Value, seen: u64) -> Said {
     spec["Labels"][LABEL] = json!((seen + 1).to_string());
     let (id, version) = (found["ID"].as_str().unwrap(), &found["Version"]["Index"]);
     managers.ask("POST", &format!("/services/{id}/update?version={version}"), Some(&spec))
+}
+
+/// Pause of a client that was too slow: different for each, or they would meet again.
+fn stagger(client: usize, round: u64) -> Duration {
+    Duration::from_millis((17 * u64::try_from(client).unwrap() + 29 * round) % 64)
 }
 
 fn is_stale(body: &Value) -> bool {
