@@ -209,8 +209,10 @@ impl Disk for RedbDisk {
         self.sync()?;
         self.walk = walk;
         if walk.is_none() {
-            // The note before the last has the key of its time.
+            // The note before the last has the key of its time. Never are both on their way at once.
+            self.rest()?;
             self.note(self.commit - 1)?;
+            self.restless = true;
         }
         Ok(walk.is_none())
     }

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use mesh_core::command::{create_network, create_service, init_cluster};
@@ -81,7 +82,6 @@ struct Used {
 fn work() -> Used {
     let mut store = Store::default();
     store.apply(1, &founding()).expect("it fits an empty store");
-    let begun = std::time::Instant::now();
     let first = genesis(1, &[1], &store).expect("encodes");
     let medium: Medium = Arc::new(redb::backends::InMemoryBackend::new());
     let mut disk = RedbDisk::create_bytes(&sealing(), &first, Arc::clone(&medium)).expect("made");
@@ -95,7 +95,6 @@ fn work() -> Used {
         driver.flush(&mut disk, &mut seen).expect("a sound disk");
     }
     assert_eq!(seen.applied.len() as u64, SERVICES);
-    println!("made in {:?}", begun.elapsed());
     let killed = bytes(&medium);
     drop(disk);
     let closed = bytes(&medium);
@@ -197,7 +196,6 @@ fn flip(bytes: &Arc<[u8]>, count: u64, saved: &Saved) -> Tally {
     let whole = Arc::new(Image::new(bytes, None));
     assert!(open(Arc::clone(&whole)).expect("opens") == *saved);
     let live: Vec<u64> = whole.read.lock().expect("no panic").iter().copied().collect();
-    let begun = std::time::Instant::now();
     let mut tally = Tally { live_pages: live.len(), ..Tally::default() };
     for bit in bits(count, &live, bytes.len() as u64) {
         tally.flips += 1;
@@ -208,24 +206,44 @@ fn flip(bytes: &Arc<[u8]>, count: u64, saved: &Saved) -> Tally {
             Err(error) => panic!("bit {bit}: {error}"),
         }
     }
-    println!("{:?} each", begun.elapsed() / u32::try_from(count).expect("few"));
     tally
+}
+
+/// Panics of threads of this name.
+static PANICS: AtomicU64 = AtomicU64::new(0);
+const NAME: &str = "flips";
+
+/// What is refused is refused without a panic on the way.
+fn count_panics() {
+    let before = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let ours = std::thread::current().name() == Some(NAME);
+        PANICS.fetch_add(u64::from(ours), Ordering::Relaxed);
+        before(panic);
+    }));
 }
 
 #[test]
 fn no_flipped_bit_changes_what_is_served() {
+    count_panics();
     let count = if std::env::var_os("MESH_LONG").is_some() { FLIPS_LONG } else { FLIPS };
     let flips = std::env::var("FLIPS").ok().map_or(count, |text| text.parse().expect("a number"));
     let used = work();
-    for text in TOKENS.iter().copied().chain(["service-of-users", "network-of-users", "10.0.", "whoami"]) {
+    let holds = |bytes: &[u8], text: &str| bytes.windows(text.len()).any(|found| found == text.as_bytes());
+    for text in TOKENS.iter().copied().chain(["service-of-users", "network-of-users", "whoami"]) {
+        assert!(holds(used.saved.snapshot.get_data(), text), "{text} is not even there");
         for file in [&used.killed, &used.closed] {
-            assert!(!file.windows(text.len()).any(|found| found == text.as_bytes()), "{text} can be read");
+            assert!(!holds(file, text), "{text} can be read");
         }
     }
     let files: [(&str, Arc<[u8]>); 2] = [("killed", used.killed.into()), ("closed", used.closed.into())];
     let saved = &used.saved;
     std::thread::scope(|scope| {
-        let runs = files.map(|(name, bytes)| (name, scope.spawn(move || flip(&bytes, flips / 2, saved))));
+        let runs = files.map(|(name, bytes)| {
+            let thread = std::thread::Builder::new().name(NAME.to_owned());
+            let run = thread.spawn_scoped(scope, move || flip(&bytes, flips / 2, saved));
+            (name, run.expect("a thread"))
+        });
         for (name, run) in runs {
             let tally = run.join().expect("no flip changed what is served");
             println!("{name}: {tally:?}");
@@ -233,4 +251,5 @@ fn no_flipped_bit_changes_what_is_served() {
             assert!(tally.live * 2 >= tally.flips && tally.refused * 3 >= tally.flips, "{tally:?}");
         }
     });
+    assert_eq!(PANICS.load(Ordering::Relaxed), 0, "their words are above");
 }

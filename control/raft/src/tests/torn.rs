@@ -95,8 +95,13 @@ impl StorageBackend for Platter {
     }
 }
 
-fn sealing() -> Sealing {
-    Sealing::Key(Keys::new(DataKey { id: 1, bytes: [7; 32] }))
+fn key(id: u32) -> DataKey {
+    DataKey { id, bytes: [7; 32] }
+}
+
+/// The keys of a node that has just changed them.
+fn both() -> Sealing {
+    Sealing::Key(Keys::new(key(2)).after(key(1)))
 }
 
 /// The work of a node: entries, a tail that is replaced now and then, a snapshot now and then.
@@ -121,7 +126,9 @@ fn write(number: u64, seed: u64) -> Write {
 fn work(seed: u64) -> (Saved, Saved, Vec<u8>) {
     let first = first_disk(1, &[1]);
     let platter = Platter::default();
-    let mut disk = RedbDisk::create_bytes(&sealing(), &first, Arc::new(platter.clone())).expect("made");
+    let mut disk =
+        RedbDisk::create_bytes(&Sealing::Key(Keys::new(key(1))), &first, Arc::new(platter.clone()))
+            .expect("made");
     let mut model = MemoryDisk::create(first);
     platter.lock().left = Some(mix(seed) % 40);
     for number in 0.. {
@@ -132,7 +139,12 @@ fn work(seed: u64) -> (Saved, Saved, Vec<u8>) {
             let left = platter.lock().after_power_cut(seed);
             return (acknowledged, model.crash(), left);
         }
-        if number % 5 == 0 && disk.rest().is_err() {
+        if number == 8 {
+            disk.reseal(&both()).expect("it opens what is there");
+        }
+        let looked_after =
+            disk.reseal_some().and_then(|_| if number % 5 == 0 { disk.rest() } else { Ok(()) });
+        if looked_after.is_err() {
             let left = platter.lock().after_power_cut(seed);
             return (model.crash(), model.crash(), left);
         }
@@ -147,7 +159,7 @@ fn a_power_cut_leaves_every_acknowledged_write_and_of_the_last_all_or_nothing() 
         let (acknowledged, on_its_way, left) = work(seed);
         let platter = Platter::default();
         platter.lock().durable = left;
-        let opened = RedbDisk::open_bytes(&sealing(), Arc::new(platter));
+        let opened = RedbDisk::open_bytes(&both(), Arc::new(platter));
         let found = opened.unwrap_or_else(|error| panic!("seed {seed}: {error}")).1;
         assert!(found == acknowledged || found == on_its_way, "seed {seed}: neither before nor after");
         kept += u32::from(found == on_its_way);
