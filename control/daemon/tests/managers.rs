@@ -200,6 +200,18 @@ async fn a_worker_becomes_a_manager_and_a_worker_again_and_is_served_all_the_tim
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_manager_that_is_demoted_while_it_leaves_comes_to_its_end() {
+    let [first, second, third] = three().await;
+    let mut record = second.record.watch();
+    set_role(&first, &second, Role::Worker).await;
+    drop(record.wait_for(|now| now.role == Role::Worker).await.unwrap());
+    second.record.close().await;
+    first.wait_voters(&[first.raft_id(), third.raft_id()]).await;
+    second.wait_post("an empty office", |post| matches!(post, Post::Vacant)).await;
+    drop(tokio::time::timeout(PATIENCE, second.stop()).await.expect("it goes on for ever"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_demoted_leader_hands_over_first() {
     let [first, second, third] = three().await;
     set_role(&first, &first, Role::Worker).await;

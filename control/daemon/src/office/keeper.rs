@@ -93,7 +93,14 @@ impl Keeper {
             let due = self.due(&membership);
             match due {
                 Due::Resign => {
-                    self.resign().await;
+                    let done = self.resign().await;
+                    if done && self.place.record.now().raft_id.is_some() {
+                        // The node leaves: nothing is written down any more, and the end is near.
+                        raised(&mut stop).await;
+                    }
+                    if *stop.borrow() {
+                        break;
+                    }
                     continue;
                 }
                 Due::Ask if matches!(&*self.post.borrow(), Post::Vacant) => {

@@ -167,14 +167,17 @@ impl Keeper {
         self.place.record.change(|membership| membership.raft_id = None).await
     }
 
-    /// The cluster wants no manager of this node.
-    pub(super) async fn resign(&mut self) {
-        if let Err(error) = self.abandon().await {
-            tracing::error!(%error, "the manager's state was not removed");
-            sleep(BACK_OFF.1).await;
-        } else {
-            tracing::info!("this node is a worker now");
+    /// The cluster wants no manager of this node. False when it has to be tried again.
+    pub(super) async fn resign(&mut self) -> bool {
+        let laid_down = self.abandon().await;
+        match &laid_down {
+            Ok(()) => tracing::info!("this node is a worker now"),
+            Err(error) => {
+                tracing::error!(%error, "the manager's state was not removed");
+                sleep(BACK_OFF.1).await;
+            }
         }
+        laid_down.is_ok()
     }
 }
 
