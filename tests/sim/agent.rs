@@ -140,6 +140,11 @@ impl Agent {
         (self.set, self.version) = (AssignmentSet::default(), 0);
     }
 
+    /// Stands still, never for a shorter time than it was to: what waits for it would come out of order.
+    pub fn freeze(&mut self, until: u64) {
+        self.frozen_until = until.max(self.frozen_until);
+    }
+
     /// Loses something of what it was told, without noticing.
     pub fn rot(&mut self) -> bool {
         self.set.services.pop_last().is_some() || self.set.peers.pop_last().is_some()

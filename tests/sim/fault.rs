@@ -94,10 +94,12 @@ impl World {
             }
             Fault::Freeze => {
                 let (until, deaf) = (self.now + long, self.rng.chance(500));
-                let manager = self.leader().filter(|_| self.rng.chance(300)).unwrap_or(manager);
-                self.manager(manager).frozen_until = until;
-                self.manager(manager).deaf = deaf;
-                self.managers[&manager].process.is_some()
+                let id = self.leader().filter(|_| self.rng.chance(300)).unwrap_or(manager);
+                let manager = self.manager(id);
+                // Never a shorter time than it was to stand still: what waits would come out of order.
+                manager.frozen_until = until.max(manager.frozen_until);
+                manager.deaf = deaf;
+                manager.process.is_some()
             }
             Fault::DiskFull => {
                 let appends = self.rng.under(5);
@@ -123,7 +125,7 @@ impl World {
             }
             Fault::AgentCrash => self.crash_agent(agent, long),
             Fault::AgentFreeze => {
-                self.agents[agent].frozen_until = self.now + long;
+                self.agents[agent].freeze(self.now + long);
                 true
             }
             Fault::AgentCut => {
@@ -176,7 +178,8 @@ impl World {
         let Agent { up: true, link: Some(link), .. } = self.agents[place] else { return false };
         self.tell_manager(place, crate::agent::Report::Restarting);
         self.agents[place].disconnect();
-        self.agents[place].frozen_until = self.now + self.rng.between(100 * MS, 2 * SECOND);
+        let until = self.now + self.rng.between(100 * MS, 2 * SECOND);
+        self.agents[place].freeze(until);
         self.lose_session(link);
         true
     }
