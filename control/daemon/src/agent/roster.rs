@@ -10,6 +10,10 @@ use mesh_core::id::{Entropy, NodeId};
 /// Waits after a round in which no manager served this node: the first, and the longest.
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(500));
 
+/// How long a manager may take to accept a connection: in the first round, and at most. One that is frozen or
+/// cut off is passed over quickly; one that is far away gets its time when no other is found.
+const CONNECT: (Duration, Duration) = (Duration::from_millis(400), Duration::from_secs(3));
+
 /// What to do next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Turn {
@@ -51,6 +55,11 @@ impl Roster {
         let half = longest / 2;
         let spread = u64::try_from(half.as_nanos()).unwrap_or(u64::MAX);
         Some(Turn::Wait(half + Duration::from_nanos(entropy.below(spread + 1))))
+    }
+
+    /// How long the next manager may take to accept a connection.
+    pub fn patience(&self) -> Duration {
+        CONNECT.0.saturating_mul(1 << self.rounds.min(10)).min(CONNECT.1)
     }
 
     /// A session with this manager is over, or never came. `served`: it was a good one while it lasted.
@@ -113,6 +122,9 @@ mod tests {
         let waits: Vec<Duration> = (0..8).map(|_| round(&mut roster, &managers).1).collect();
         assert!(waits.is_sorted());
         assert_eq!(waits.last(), Some(&(BACK_OFF.1 / 2)));
+        assert_eq!(roster.patience(), CONNECT.1);
+        roster.over(managers[0], true);
+        assert_eq!(roster.patience(), CONNECT.0);
     }
 
     #[test]

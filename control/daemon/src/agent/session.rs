@@ -140,12 +140,17 @@ pub async fn keep(
             },
             Some(Turn::Ask(manager)) => {
                 let mut talk = Talk::new(&mut keeper);
-                let over = talk.run(manager).await;
+                let over = talk.run(manager, roster.patience()).await;
                 let served = talk.lasted() >= STEADY;
                 let Err(error) = over else { return };
                 roster.over(manager, served);
-                tracing::info!(%manager, %error, "no session");
-                keeper.state.send_replace(SessionState::Lost { error: error.to_string() });
+                let lost = SessionState::Lost { error: error.to_string() };
+                if *keeper.state.borrow() == lost {
+                    tracing::debug!(%manager, %error, "no session");
+                } else {
+                    tracing::info!(%manager, %error, "no session");
+                }
+                keeper.state.send_replace(lost);
             }
         }
     }

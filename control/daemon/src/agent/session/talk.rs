@@ -74,13 +74,13 @@ impl<'a> Talk<'a> {
         self.open.map_or(Duration::ZERO, |since| since.elapsed())
     }
 
-    /// Runs the session; `Ok` when it was told to stop.
-    pub async fn run(&mut self, manager: SocketAddr) -> Result<(), SessionError> {
+    /// Runs the session; `Ok` when it was told to stop. `patience` is for the connection to be made.
+    pub async fn run(&mut self, manager: SocketAddr, patience: Duration) -> Result<(), SessionError> {
         self.manager = Some(manager);
         let mut end = self.keeper.end.clone();
         let (to, mut from) = tokio::select! {
             _ = farewell(&mut end) => return Ok(()),
-            opened = self.connect(manager) => opened?,
+            opened = self.connect(manager, patience) => opened?,
         };
         let outbox = self.keeper.settings.outbox.clone();
         outbox.begin_session();
@@ -117,12 +117,13 @@ impl<'a> Talk<'a> {
     async fn connect(
         &mut self,
         manager: SocketAddr,
+        patience: Duration,
     ) -> Result<(To, Streaming<ManagerMessage>), SessionError> {
         let tls = Arc::new(self.keeper.settings.tls.client_config()?);
-        let channel =
-            client::connect_with(manager.to_string(), tls, Liveness::QUICK).await.map_err(|error| {
-                SessionError::Connect { manager, error: client::unreached(&error, &self.own()) }
-            })?;
+        let liveness = Liveness { connect: patience, ..Liveness::QUICK };
+        let channel = client::connect_with(manager.to_string(), tls, liveness).await.map_err(|error| {
+            SessionError::Connect { manager, error: client::unreached(&error, &self.own()) }
+        })?;
         let mut client = DispatcherClient::new(channel)
             .max_decoding_message_size(MESSAGE_MAX)
             .max_encoding_message_size(MESSAGE_MAX);
