@@ -11,7 +11,7 @@ use crate::Failed;
 use crate::http::Client;
 
 /// How long anything may take before the measurement is given up.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A lab that is up.
 pub struct Lab {

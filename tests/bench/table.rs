@@ -44,9 +44,8 @@ impl Row {
     }
 
     /// Adds how far single measurements lay apart, or what else there is to know.
-    pub fn with(mut self, note: &str) -> Self {
-        self.ours.push_str(&format!(" ({note})"));
-        self
+    pub fn with(self, note: &str) -> Self {
+        Self { ours: format!("{} ({note})", self.ours), ..self }
     }
 }
 

@@ -34,9 +34,12 @@ pub async fn run(args: &LsArgs, client: &Client, shell: &mut Shell) -> Result<()
     listing(services, args.list.no_trunc).show(&args.list, shell)
 }
 
-fn listing(mut services: Vec<Service>, whole: bool) -> Listing {
-    services.sort_by(|one, other| one.spec.name.cmp(&other.spec.name));
-    let rows = services.into_iter().map(|service| row(&service, whole)).collect();
+fn listing(services: Vec<Service>, whole: bool) -> Listing {
+    // Rows are sorted rather than services, which are large to move.
+    let mut rows: Vec<(String, Row)> =
+        services.into_iter().map(|service| (service.spec.name.clone(), row(&service, whole))).collect();
+    rows.sort_by(|(one, _), (other, _)| one.cmp(other));
+    let rows = rows.into_iter().map(|(_, row)| row).collect();
     Listing { fields: FIELDS, columns: &["ID", "Name", "Mode", "Replicas", "Image", "Ports"], rows }
 }
 

@@ -31,7 +31,7 @@ use tonic::transport::{Channel, Server};
 use tonic::{Request, Response, Status, Streaming};
 
 /// Nothing here takes this long unless it is broken.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_mins(1);
 
 /// All managers of one cluster, running or not.
 pub struct Group {
@@ -140,12 +140,12 @@ impl Group {
         let server = tokio::spawn(async move {
             serving.serve_with_incoming(ReceiverStream::new(incoming)).await.unwrap();
         });
-        seat.running = Some(Running { raft, carrying, server, stop });
+        seat.running = Some(Running { raft, carrying, stop, server });
     }
 
     /// Ends one as a crash does for the others: nobody is told, and nobody answers at its address.
     pub async fn kill(&mut self, id: u64) {
-        let Running { raft, carrying, server, stop } =
+        let Running { raft, carrying, stop, server } =
             self.nodes.get_mut(&id).unwrap().running.take().unwrap();
         drop((carrying, stop));
         server.abort();
@@ -225,8 +225,8 @@ impl Group {
             if let Some((leader, _)) = leads {
                 return *leader;
             }
-            let changes = roles.iter_mut().map(|(_, role)| Box::pin(role.changed()));
-            let changed = tokio::time::timeout(PATIENCE, select_all(changes)).await;
+            let wait = roles.iter_mut().map(|(_, role)| Box::pin(role.changed()));
+            let changed = tokio::time::timeout(PATIENCE, select_all(wait)).await;
             changed.unwrap_or_else(|_| panic!("no leader: {seen:?}")).0.unwrap();
         }
     }

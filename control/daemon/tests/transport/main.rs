@@ -1,6 +1,8 @@
 //! Raft between managers over real TLS on the loopback: messages, snapshots, peers that die, freeze and move,
 //! and who is heard.
 
+#![allow(clippy::unwrap_used, reason = "what a test needs and does not get fails the test")]
+
 mod group;
 
 use std::time::Duration;
