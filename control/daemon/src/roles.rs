@@ -85,7 +85,7 @@ struct Leading {
 impl Leading {
     /// Runs until raft ends.
     async fn run(mut self) {
-        let (mut changes, mut members) = (self.raft.changes(), self.raft.members());
+        let (mut news, mut members) = (self.raft.changes(), self.raft.members());
         loop {
             members.borrow_and_update();
             let Decision { actions, wake_at } = self.decide();
@@ -94,7 +94,7 @@ impl Leading {
             }
             let wait = wake_at.map_or(Duration::MAX, |at| at.since(now()));
             tokio::select! {
-                ended = nodes_change(&mut changes) => if ended { return },
+                ended = nodes_change(&mut news) => if ended { return },
                 changed = members.changed() => if changed.is_err() { return },
                 () = sleep(wait) => {}
             }

@@ -93,7 +93,8 @@ struct StateFile {
 /// SHA-256 over the membership, in hexadecimal digits.
 fn checksum(membership: &Membership) -> Result<String, serde_json::Error> {
     let digest = Sha256::digest(serde_json::to_vec(membership)?);
-    Ok(digest.iter().map(|byte| format!("{byte:02x}")).collect())
+    let hex = digest.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    Ok(hex.filter_map(|digit| char::from_digit(u32::from(digit), 16)).collect())
 }
 
 /// The directories and files of a node's state.

@@ -3,6 +3,8 @@
 // Clippy knows test functions only; this whole crate is a test.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+// Each test crate uses a part of it.
+#[allow(dead_code)]
 mod common;
 
 use common::node::{Node, Stopped, leader};

@@ -22,7 +22,7 @@ use crate::rpc::proto::{DepartRequest, EnterRequest, MembersRequest};
 const ANSWER: Duration = Duration::from_secs(5);
 
 /// How long it may take until this node votes: all that the others know has to be sent first.
-const ENTRY: Duration = Duration::from_secs(60);
+const ENTRY: Duration = Duration::from_mins(1);
 
 /// How long a manager that starts waits for a word against it.
 const GLANCE: Duration = Duration::from_millis(500);

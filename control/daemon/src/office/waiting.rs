@@ -53,7 +53,7 @@ impl Keeper {
     async fn outlast(&self, own: SocketAddr) {
         let mut managers = self.place.managers.clone();
         if managers.wait_for(|known| !known.contains(&own)).await.is_err() {
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
         let Seat::Taken { manager, .. } = &self.seat else { return };
         let id = self.place.record.now().raft_id.unwrap_or_default();

@@ -1,8 +1,5 @@
 //! The manager, the worker and the fakes.
 
-// Each test crate uses what it needs.
-#![allow(dead_code)]
-
 pub mod fakes;
 pub mod node;
 
