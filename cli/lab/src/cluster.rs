@@ -9,7 +9,7 @@ use crate::layout::{Layout, NodeName};
 use crate::state::{LabState, NodeRecord, NodeState};
 
 /// How long nodes may take until every manager counts and every node is ready.
-const SETTLE_DEADLINE: Duration = Duration::from_secs(60);
+const SETTLE_DEADLINE: Duration = Duration::from_mins(1);
 
 /// What `node ls` is asked for: see [`missing`].
 const COLUMNS: &str = "{{.Hostname}} {{.Status}} {{.ManagerStatus}}";
