@@ -6,7 +6,7 @@
 mod model;
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -35,14 +35,14 @@ fn a_random_walk_of_members_is_never_long_without_a_leader() {
     lab.ctl(&["service", "create", "--name", "web", "--mode", "global", "-p", "8080:80", "mesh/whoami:1"])
         .ok();
     let watch = Watch::new();
-    let stop = &AtomicBool::new(false);
+    let done = &AtomicBool::new(false);
     let mut walk = Walk { lab: &lab, model: Model::new(NODES, MANAGERS), rng: Rng::new(seed) };
     thread::scope(|scope| {
         for socket in lab.sockets(1..=NODES) {
             let watch = &watch;
-            scope.spawn(move || watch.poll(&socket, stop));
+            scope.spawn(move || watch.poll(&socket, done));
         }
-        let _stopped = Raised(stop);
+        let _stopped = Raised(done);
         for number in 0..count(25, 100) {
             let kind = walk.rng.pick(&walk.model.steps());
             let step = walk.rng.pick(&kind);
@@ -78,8 +78,8 @@ impl Watch {
     }
 
     /// Asks one socket again and again. Nodes that are no managers, or not there, just do not count.
-    fn poll(&self, socket: &PathBuf, stop: &AtomicBool) {
-        while !stop.load(Ordering::Relaxed) {
+    fn poll(&self, socket: &Path, done: &AtomicBool) {
+        while !done.load(Ordering::Relaxed) {
             if let Said::Answer { status: 200, .. } =
                 call(socket, "GET", "/swarm", None, Duration::from_secs(1))
             {
