@@ -3,6 +3,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD_NO_PAD;
+use mesh_identity::KeyFile;
 use serde_json::Value;
 
 use crate::failover::whole;
@@ -15,6 +18,9 @@ const MANAGERS: u8 = 3;
 /// Words that appear nowhere but in what the tests create.
 const NAME: &str = "quillwort";
 const PASSWORD: &str = "zygodactyl";
+
+/// How an unlock key begins.
+const PREFIX: &str = "SWMKEY-1-";
 
 /// Log entries between snapshots: fewer than the tests write.
 const SNAPSHOT: &str = "20";
@@ -36,12 +42,12 @@ fn files(dir: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-/// The files below `dir` that hold `word`.
-fn holding(dir: &Path, word: &str) -> Vec<PathBuf> {
-    assert!(word.len() >= 8, "{word:?} is too short to look for");
+/// The files below `dir` that hold these bytes.
+fn holding(dir: &Path, wanted: &[u8]) -> Vec<PathBuf> {
+    assert!(wanted.len() >= 8, "{wanted:?} is too short to look for");
     let holds = |path: &PathBuf| {
         let bytes = fs::read(path).unwrap();
-        bytes.windows(word.len()).any(|window| window == word.as_bytes())
+        bytes.windows(wanted.len()).any(|window| window == wanted)
     };
     files(dir).into_iter().filter(holds).collect()
 }
@@ -64,27 +70,40 @@ fn fill(lab: &Lab) -> Vec<String> {
     vec![NAME.to_owned(), PASSWORD.to_owned(), secret("worker"), secret("manager")]
 }
 
-fn unlock_key(lab: &Lab) -> String {
+/// Turns autolock on and waits until the keys of every manager are sealed. Answers the unlock key.
+fn lock(lab: &Lab) -> String {
+    assert!((1..=MANAGERS).all(|node| !is_locked(lab, node)), "not before it is asked for");
+    let told = lab.ctl(&["swarm", "update", "--autolock=true"]).ok();
     let key = lab.ctl(&["swarm", "unlock-key", "-q"]).ok().trim().to_owned();
-    assert!(key.starts_with("SWMKEY-1-") && key.len() == 52, "Swarm's form: {key}");
+    assert!(key.starts_with(PREFIX) && key.len() == 52, "Swarm's form: {key}");
+    assert!(told.contains(&key), "the key is shown when it is made: {told}");
+    lab.wait("every manager's keys to be sealed", || {
+        (1..=MANAGERS).all(|node| is_locked(lab, node)).then_some(())
+    });
     key
+}
+
+fn is_locked(lab: &Lab, node: u8) -> bool {
+    let bytes = fs::read(lab.disk(node).join("cluster/identity/manager.keys")).unwrap();
+    KeyFile::from_bytes(&bytes).unwrap().is_locked()
 }
 
 #[test]
 fn nothing_secret_lies_in_clear_on_a_managers_disk() {
     let lab = Lab::with_managers("atrest", MANAGERS, MANAGERS);
-    let mut words = fill(&lab);
-    lab.ctl(&["swarm", "update", "--autolock=true"]).ok();
-    words.push(unlock_key(&lab));
-    words.extend(["BEGIN PRIVATE KEY", "BEGIN EC PRIVATE KEY"].map(str::to_owned));
+    let mut words: Vec<Vec<u8>> = fill(&lab).into_iter().map(String::into_bytes).collect();
+    let key = lock(&lab);
+    words.push(BASE64_STANDARD_NO_PAD.decode(&key[PREFIX.len()..]).unwrap());
+    words.extend([key.as_str(), "PRIVATE KEY"].map(|word| word.as_bytes().to_vec()));
     for node in 1..=MANAGERS {
         let disk = lab.disk(node);
-        assert!(
-            files(&disk.join("cluster/raft")).iter().any(|file| fs::metadata(file).unwrap().len() > 10_000)
-        );
-        assert!(!holding(&disk, &own_id(&lab, node)).is_empty(), "the search finds what is there");
+        let sizes =
+            files(&disk.join("cluster/raft")).into_iter().map(|file| fs::metadata(file).unwrap().len());
+        assert!(sizes.sum::<u64>() > 10_000, "log and snapshot of n{node}");
+        assert!(!holding(&disk, own_id(&lab, node).as_bytes()).is_empty(), "the search finds what is there");
         for word in &words {
-            assert_eq!(holding(&disk, word), Vec::<PathBuf>::new(), "{word} on n{node}");
+            let shown = String::from_utf8_lossy(word);
+            assert_eq!(holding(&disk, word), Vec::<PathBuf>::new(), "{shown} on n{node}");
         }
     }
 }
@@ -99,9 +118,7 @@ fn a_locked_manager_serves_traffic_and_waits_for_its_key() {
     let lab = Lab::with_managers("autolock", MANAGERS, MANAGERS);
     lab.ctl(&["service", "create", "--name", "web", "--replicas", "3", "-p", "8080:80", "mesh/whoami:1"])
         .ok();
-    let told = lab.ctl(&["swarm", "update", "--autolock=true"]).ok();
-    let key = unlock_key(&lab);
-    assert!(told.contains(&key), "the key is shown when it is made: {told}");
+    let key = lock(&lab);
     let tasks = task_ids(&lab, "web");
     let locked = 2;
     for fault in ["kill", "start"] {
@@ -115,8 +132,8 @@ fn a_locked_manager_serves_traffic_and_waits_for_its_key() {
     let to = on(locked, 8080);
     assert_eq!(lab.client(|| met(60, || whoami(to))), tasks, "a locked manager's node serves on");
 
-    let other = if key[9..].starts_with('A') { "B" } else { "A" };
-    let wrong = format!("{}{other}{}\n", &key[..9], &key[10..]);
+    let other = if key[PREFIX.len()..].starts_with('A') { "B" } else { "A" };
+    let wrong = format!("{PREFIX}{other}{}\n", &key[PREFIX.len() + 1..]);
     let wrong = meshctl_told(&lab.socket(locked), &["swarm", "unlock"], &wrong);
     assert_eq!(wrong.code, 1, "{wrong:?}");
     assert_eq!(lab.ctl_on(locked, &["node", "ls"]).code, 1, "still locked");
