@@ -19,6 +19,9 @@ const NEXT_WRITE: Duration = Duration::from_secs(2);
 /// Compare-and-set updates a second that eight clients do together, outages included.
 const UPDATES: u128 = 50;
 
+/// Services that are created between one fault and the next: two seconds of them.
+const BETWEEN: usize = 40;
+
 /// How the leader is lost, in turn. Of the first two its node serves on: only the daemon is gone.
 const FAULTS: [&str; 4] = ["kill", "stop", "crash", "isolate"];
 
@@ -27,12 +30,12 @@ const WORKERS: u8 = 2;
 
 #[test]
 fn three_managers_lose_their_leader_and_nothing_else() {
-    Trial::new("failover3", 3).run(count(12, 20));
+    Trial::new("failover3", 3).run(20);
 }
 
 #[test]
 fn five_managers_lose_their_leader_and_nothing_else() {
-    Trial::new("failover5", 5).run(count(4, 20));
+    Trial::new("failover5", 5).run(count(8, 20));
 }
 
 /// A lab with traffic in it, and the clients' common account.
@@ -93,7 +96,7 @@ impl Trial {
             let writers: Vec<_> =
                 (0..4).map(|id| scope.spawn(move || create(id, 5, sockets, &self.acks, stop))).collect();
             let counters: Vec<_> =
-                (0..8).map(|id| scope.spawn(move || count_up(id, 12, sockets, "counter", stop))).collect();
+                (0..8).map(|id| scope.spawn(move || count_up(id, 15, sockets, "counter", stop))).collect();
             let mut loads: Vec<_> = (0..2)
                 .map(|_| scope.spawn(move || lab.client(|| load_places(&self.places, 50, stop))))
                 .collect();
@@ -118,8 +121,9 @@ impl Trial {
         })
     }
 
-    /// Loses the leader, waits for the next write, and brings the manager back.
+    /// Loses a leader that has led for a while, waits for the next write, and brings the manager back.
     fn lose_leader(&self, fault: &'static str) -> (&'static str, Duration) {
+        assert!(self.acks.grows(BETWEEN), "the cluster works\n{}", self.lab.report());
         let leader = leader(&self.lab);
         let node = node_name(leader).to_string();
         let gone = ["crash", "isolate"].contains(&fault);

@@ -1,7 +1,7 @@
 //! Nodes join, leave, are promoted, demoted, removed and killed at random: there is a leader whenever there is
 //! a quorum, and the cluster is whole at the end.
 //!
-//! `SEED=k` walks one seed again; `make test-long` walks 100 steps.
+//! `SEED=k` walks one seed again; `make test-long` walks 1,000 steps.
 
 mod model;
 
@@ -43,7 +43,7 @@ fn a_random_walk_of_members_is_never_long_without_a_leader() {
             scope.spawn(move || watch.poll(&socket, done));
         }
         let _stopped = Raised(done);
-        for number in 0..count(25, 100) {
+        for number in 0..count(100, 1_000) {
             let kind = walk.rng.pick(&walk.model.steps());
             let step = walk.rng.pick(&kind);
             watch.during(format!("{number}: {step:?}"));

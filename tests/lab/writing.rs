@@ -40,6 +40,13 @@ impl Timeline {
         self.grown.notify_all();
     }
 
+    /// Waits until `count` more writes are acknowledged. False when they are not in time.
+    pub fn grows(&self, count: usize) -> bool {
+        let acks = self.acks.lock().unwrap();
+        let wanted = acks.len() + count;
+        !self.grown.wait_timeout_while(acks, PERSISTENCE, |acks| acks.len() < wanted).unwrap().1.timed_out()
+    }
+
     /// Waits for the acknowledgement of a write that began after the fault was done. Answers the longest time
     /// without an acknowledgement from the last one before the fault to that one, which holds the moment of
     /// the fault wherever it was in its command.
