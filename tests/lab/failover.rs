@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::harness::{Lab, count, node_name, number};
+use crate::harness::{Lab, node_name, number};
 use crate::ingress::on;
 use crate::names::addresses;
 use crate::traffic::{Load, Places, flawless, load, load_places};
@@ -35,7 +35,7 @@ fn three_managers_lose_their_leader_and_nothing_else() {
 
 #[test]
 fn five_managers_lose_their_leader_and_nothing_else() {
-    Trial::new("failover5", 5).run(count(8, 20));
+    Trial::new("failover5", 5).run(20);
 }
 
 /// A lab with traffic in it, and the clients' common account.
