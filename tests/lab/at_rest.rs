@@ -53,7 +53,7 @@ fn holding(dir: &Path, wanted: &[u8]) -> Vec<PathBuf> {
 }
 
 /// Makes what is to be looked for: services, a password in a task's environment, and enough writes for
-/// snapshots. Answers the words.
+/// snapshots. Answers the words. None of the services has a task: a node's view names those that it runs.
 fn fill(lab: &Lab) -> Vec<String> {
     lab.ctl(&["swarm", "update", "--snapshot-interval", SNAPSHOT]).ok();
     let password = format!("SECRET={PASSWORD}");
