@@ -133,6 +133,7 @@ impl World {
             let wanted = match service.spec.mode {
                 ServiceMode::Replicated { replicas } => usize::try_from(replicas).ok()?,
                 ServiceMode::Global => ready,
+                ServiceMode::ReplicatedJob { .. } | ServiceMode::GlobalJob => return None,
             };
             let tasks = || store.service_tasks(service.id);
             let running = tasks()

@@ -169,6 +169,10 @@ kinds! {
     TaskKind => TaskId,
     /// Kind: a network.
     NetworkKind => NetworkId,
+    /// Kind: a secret.
+    SecretKind => SecretId,
+    /// Kind: a config.
+    ConfigKind => ConfigId,
     /// Kind: one session of a node's agent.
     SessionKind => SessionId,
 }

@@ -1,7 +1,8 @@
 //! What the store holds: specs with what the cluster decided and what the agents observed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::time::Duration;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -10,7 +11,7 @@ use crate::id::{ClusterId, NetworkId, NodeId, ServiceId, TaskId};
 use crate::name::Name;
 use crate::port::{Port, Protocol, PublishMode};
 use crate::secret::Secret;
-use crate::spec::{ClusterSpec, Labels, NetworkSpec, NodeSpec, Role, ServiceSpec, TaskSpec};
+use crate::spec::{ClusterSpec, GenericAmount, Labels, NetworkSpec, NodeSpec, Role, ServiceSpec, TaskSpec};
 use crate::time::Timestamp;
 
 /// Bookkeeping of every object.
@@ -97,6 +98,8 @@ pub struct NodeDescription {
     pub arch: String,
     /// What tasks may use in all.
     pub resources: crate::spec::ResourceAmount,
+    /// Generic resources that tasks may use in all, by kind.
+    pub generic: BTreeMap<String, GenericAmount>,
     /// Version of meshd.
     pub engine_version: String,
     /// Engine labels.
@@ -158,6 +161,53 @@ pub struct Service {
     pub spec_version: u64,
     /// What the allocator gave.
     pub endpoint: ServiceEndpoint,
+    /// How far the last change of its tasks is; `None` before the first.
+    pub update: Option<UpdateStatus>,
+    /// How often a job was run; `None` for what is no job.
+    pub job: Option<JobStatus>,
+}
+
+/// How far a change of a service's tasks is, update or rollback. It is all that a new leader needs to carry on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UpdateStatus {
+    /// How far.
+    pub state: UpdateState,
+    /// When it began.
+    pub started_at: Timestamp,
+    /// When it came to its end.
+    pub completed_at: Option<Timestamp>,
+    /// In words.
+    pub message: String,
+    /// Slots that it has to change, when it began.
+    pub slots: u32,
+    /// Its tasks that failed before they ran for as long as they are watched.
+    pub failed: BTreeSet<TaskId>,
+}
+
+/// States of an update; Swarm's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum UpdateState {
+    /// Under way.
+    Updating,
+    /// Stopped after failures.
+    Paused,
+    /// Done.
+    Completed,
+    /// Going back, by command or after failures.
+    RollbackStarted,
+    /// Stopped on the way back.
+    RollbackPaused,
+    /// Back at the previous spec.
+    RollbackCompleted,
+}
+
+/// How often a job was run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobStatus {
+    /// Counts up with each run; tasks of earlier ones do not count.
+    pub iteration: u64,
+    /// When the last run began.
+    pub last_execution: Timestamp,
 }
 
 /// Virtual addresses and ports of a service.
@@ -257,6 +307,40 @@ pub struct ContainerStatus {
     pub pid: u32,
     /// Exit status, once it ended (128 + signal number for a signal).
     pub exit_code: Option<i32>,
+    /// What its probe says.
+    pub health: Health,
+}
+
+/// What a task's probe says.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Health {
+    /// It has no probe.
+    #[default]
+    None,
+    /// It has not been healthy yet.
+    Starting,
+    /// The last probe succeeded.
+    Healthy,
+    /// The last probe failed, but not as many in a row as make it unhealthy. It gets no new flows meanwhile.
+    Failing,
+    /// Too many probes failed in a row; it is about to be ended.
+    Unhealthy,
+}
+
+impl Health {
+    /// Whether new flows may go to the task.
+    pub fn serves(self) -> bool {
+        matches!(self, Self::None | Self::Healthy)
+    }
+}
+
+/// How a task leaves: out of every balancer and name, then its connections get time to end, then it is stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Leaving {
+    /// Longest time that its connections get, from when it is out of all balancers.
+    pub drain: Duration,
+    /// Every node that sends to it has taken it out of its balancers and names.
+    pub cleared: bool,
 }
 
 /// A task's place in one network.
@@ -299,6 +383,14 @@ pub struct Task {
     pub host_ports: Vec<AllocatedPort>,
     /// Its desired state rises to `RUNNING` no earlier than this (restart delay).
     pub start_at: Timestamp,
+    /// When the managers heard that it runs, by the leader's clock.
+    pub running_at: Option<Timestamp>,
+    /// How it leaves, once it is to be stopped.
+    pub leaving: Option<Leaving>,
+    /// Generic resources that it was given on its node, by kind.
+    pub generic: BTreeMap<String, GenericAmount>,
+    /// The run of its job that it belongs to.
+    pub job_iteration: Option<u64>,
 }
 
 impl Task {

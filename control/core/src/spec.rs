@@ -1,14 +1,14 @@
 //! What users ask for. Specs are kept as given; what the cluster adds stands in [`crate::object`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::id::NetworkId;
+use crate::id::{ConfigId, NetworkId, SecretId};
 use crate::name::Name;
-use crate::port::PublishedPort;
+use crate::port::{Port, PublishedPort};
 
 /// Labels: free text by key.
 pub type Labels = BTreeMap<String, String>;
@@ -42,6 +42,27 @@ pub enum ServiceMode {
     },
     /// One task on each node that matches.
     Global,
+    /// So many runs that end with success, then it is done.
+    ReplicatedJob {
+        /// Tasks at once at most.
+        max_concurrent: u32,
+        /// Tasks that have to complete.
+        total_completions: u32,
+    },
+    /// One run that ends with success on each node that matches.
+    GlobalJob,
+}
+
+impl ServiceMode {
+    /// Whether it has one task on each node that matches.
+    pub fn is_global(self) -> bool {
+        matches!(self, Self::Global | Self::GlobalJob)
+    }
+
+    /// Whether its tasks are to come to an end.
+    pub fn is_job(self) -> bool {
+        matches!(self, Self::ReplicatedJob { .. } | Self::GlobalJob)
+    }
 }
 
 /// What a task of the service is.
@@ -86,6 +107,86 @@ pub struct ContainerSpec {
     pub stop_grace_period: Option<Duration>,
     /// Mount the root file system read-only.
     pub read_only: bool,
+    /// How the task's health is probed.
+    pub health: HealthConfig,
+    /// Secrets that the task gets as files, in the order given.
+    pub secrets: Vec<SecretReference>,
+    /// Configs that the task gets as files, in the order given.
+    pub configs: Vec<ConfigReference>,
+}
+
+/// How a task is probed. What is unset is the image's; what the image leaves unset too is Docker's default
+/// (interval 30 s, timeout 30 s, start period 0 s, start interval 5 s, 3 retries).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HealthConfig {
+    /// What is asked.
+    pub test: HealthTest,
+    /// Time from one probe to the next.
+    pub interval: Option<Duration>,
+    /// Time after which a probe has failed.
+    pub timeout: Option<Duration>,
+    /// Time after the start in which failures do not count.
+    pub start_period: Option<Duration>,
+    /// Time from one probe to the next until the first success, within the start period.
+    pub start_interval: Option<Duration>,
+    /// Failures in a row that make the task unhealthy.
+    pub retries: Option<u32>,
+}
+
+/// What a probe asks.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum HealthTest {
+    /// The image's probe, if it has one.
+    #[default]
+    Inherit,
+    /// Nothing, whatever the image says.
+    Disabled,
+    /// A program and its arguments, run in the task; healthy when it exits with 0.
+    Exec(Vec<String>),
+    /// A line for the task's `/bin/sh -c`.
+    Shell(String),
+    /// A GET request inside the task's network; healthy when answered with 200 to 399.
+    Http {
+        /// Port of the task.
+        port: Port,
+        /// Path, from `/`.
+        path: String,
+    },
+}
+
+/// A secret that a task gets.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SecretReference {
+    /// The secret.
+    pub secret: SecretId,
+    /// Its name when the reference was made.
+    pub name: String,
+    /// The file below `/run/secrets`.
+    pub file: FileTarget,
+}
+
+/// A config that a task gets.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConfigReference {
+    /// The config.
+    pub config: ConfigId,
+    /// Its name when the reference was made.
+    pub name: String,
+    /// The file, from `/`.
+    pub file: FileTarget,
+}
+
+/// A file in a task.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileTarget {
+    /// Path.
+    pub path: String,
+    /// Owner, a number or a name of the image's passwd file.
+    pub uid: String,
+    /// Group, a number or a name of the image's group file.
+    pub gid: String,
+    /// Permission bits.
+    pub mode: u32,
 }
 
 /// CPU and memory. Units: CPU in 10⁻⁹ cores, memory in bytes.
@@ -98,7 +199,7 @@ pub struct ResourceAmount {
 }
 
 /// Limits and reservations; zero means none.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Resources {
     /// Upper bound while running.
     pub limits: ResourceAmount,
@@ -106,6 +207,17 @@ pub struct Resources {
     pub pids_limit: u64,
     /// What a node must have free.
     pub reservations: ResourceAmount,
+    /// How many of each generic resource a node must have free, by kind (`gpu`).
+    pub generic: BTreeMap<String, u64>,
+}
+
+/// So much of a generic resource, on a node or given to a task.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum GenericAmount {
+    /// A number of pieces that are all alike.
+    Discrete(u64),
+    /// Single pieces by name.
+    Named(BTreeSet<String>),
 }
 
 /// When a task that ended is started again.
@@ -153,6 +265,17 @@ pub struct Placement {
     pub preferences: Vec<SpreadPreference>,
     /// Most tasks of the service on one node; 0 is no bound.
     pub max_replicas_per_node: u64,
+    /// Platforms that the image runs on; empty is any.
+    pub platforms: Vec<Platform>,
+}
+
+/// An operating system and processor, as images name them (`linux`, `amd64`); empty is any.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Platform {
+    /// Operating system.
+    pub os: String,
+    /// Processor architecture.
+    pub arch: String,
 }
 
 /// One placement constraint, `KEY == VALUE` or `KEY != VALUE`.

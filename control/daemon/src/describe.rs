@@ -23,6 +23,7 @@ pub fn describe() -> NodeDescription {
         os: std::env::consts::OS.to_owned(),
         arch: std::env::consts::ARCH.to_owned(),
         resources: ResourceAmount { nano_cpus: nano_cpus(), memory_bytes: memory_bytes() },
+        generic: BTreeMap::new(),
         engine_version: env!("CARGO_PKG_VERSION").to_owned(),
         engine_labels: BTreeMap::new(),
         routes: routes(&read("/proc/net/route")),

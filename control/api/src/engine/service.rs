@@ -102,10 +102,22 @@ pub struct ServiceMode {
     pub global: Option<Global>,
     /// Runs to completion.
     #[serde(skip_serializing_if = "blank")]
-    pub replicated_job: Option<Value>,
+    pub replicated_job: Option<ReplicatedJob>,
     /// Runs to completion on each node.
     #[serde(skip_serializing_if = "blank")]
-    pub global_job: Option<Value>,
+    pub global_job: Option<Global>,
+}
+
+/// Runs to completion.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct ReplicatedJob {
+    /// Tasks at once; 1 when not said.
+    #[serde(skip_serializing_if = "blank")]
+    pub max_concurrent: Option<u64>,
+    /// Tasks that have to complete; as many as run at once when not said.
+    #[serde(skip_serializing_if = "blank")]
+    pub total_completions: Option<u64>,
 }
 
 /// A number of tasks.

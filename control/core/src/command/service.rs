@@ -6,7 +6,7 @@ use super::refusal::Refusal;
 use super::{cluster, validate};
 use crate::allocate;
 use crate::id::{Entropy, ServiceId};
-use crate::object::{Meta, Network, Service, ServiceEndpoint};
+use crate::object::{JobStatus, Meta, Network, Service, ServiceEndpoint};
 use crate::port::{PublishMode, PublishedPort};
 use crate::spec::{EndpointSpec, ServiceMode, ServiceSpec};
 use crate::store::{Expect, Key, Kind, LookupError, Store, Transaction, Write};
@@ -26,7 +26,17 @@ pub fn create_service(
     }
     let id = ServiceId::new(entropy);
     let endpoint = settle_endpoint(store, id, &spec, &ServiceEndpoint::default())?;
-    let service = Service { id, meta: Meta::default(), spec, previous_spec: None, spec_version: 1, endpoint };
+    let job = spec.mode.is_job().then(|| JobStatus { iteration: 0, last_execution: now });
+    let service = Service {
+        id,
+        meta: Meta::default(),
+        spec,
+        previous_spec: None,
+        spec_version: 1,
+        endpoint,
+        update: None,
+        job,
+    };
     Ok((id, Transaction { at: now, writes: vec![Write::create(service.into())] }))
 }
 
@@ -67,7 +77,7 @@ pub fn scale_service(
     let mut spec = find(store, id)?.spec.clone();
     match &mut spec.mode {
         ServiceMode::Replicated { replicas: current } => *current = replicas,
-        ServiceMode::Global => {
+        ServiceMode::Global | ServiceMode::ReplicatedJob { .. } | ServiceMode::GlobalJob => {
             return Err(Refusal::invalid("mode", "scale can only be used with replicated mode"));
         }
     }

@@ -158,7 +158,7 @@ fn is_signal(text: &str) -> bool {
 }
 
 fn resources(resources: &Resources) -> Checked {
-    let Resources { limits, reservations, pids_limit } = resources;
+    let Resources { limits, reservations, pids_limit, generic: _ } = resources;
     amount(limits, "limit")?;
     amount(reservations, "reservation")?;
     require(i64::try_from(*pids_limit).is_ok(), "pids limit", "too large")

@@ -12,7 +12,7 @@ mod restart;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::id::{Entropy, NodeId, ServiceId, TaskId};
 use crate::leader::draft::Draft;
@@ -132,6 +132,7 @@ impl Orchestrator {
         match service.spec.mode {
             ServiceMode::Replicated { replicas } => self.plan_replicated(draft, &service, replicas, entropy),
             ServiceMode::Global => self.plan_global(draft, &service, entropy),
+            ServiceMode::ReplicatedJob { .. } | ServiceMode::GlobalJob => true,
         }
     }
 
@@ -210,5 +211,9 @@ fn new_task(service: &Service, instance: Instance, now: Timestamp, entropy: &mut
         endpoints: Vec::new(),
         host_ports: host.copied().collect(),
         start_at: now,
+        running_at: None,
+        leaving: None,
+        generic: BTreeMap::new(),
+        job_iteration: None,
     }
 }

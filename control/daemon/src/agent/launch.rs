@@ -35,7 +35,7 @@ pub fn launch(task: &Task, node: &NodeFacts) -> Result<TaskLaunch, LaunchError> 
         hostname: spec.hostname.clone(),
         dir: spec.dir.clone(),
         user: spec.user.clone(),
-        resources: task.spec.resources,
+        resources: task.spec.resources.clone(),
         stop_signal: stop_signal(spec.stop_signal.as_deref())?,
         stop_grace_period: spec.stop_grace_period.unwrap_or(STOP_GRACE),
         read_only: spec.read_only,

@@ -72,6 +72,10 @@ pub fn task(id: u8, slot: u32) -> Task {
         },
         endpoints: vec![endpoint(0, INGRESS), endpoint(1, FRONT)],
         host_ports: Vec::new(),
+        running_at: None,
+        leaving: None,
+        generic: std::collections::BTreeMap::new(),
+        job_iteration: None,
     }
 }
 

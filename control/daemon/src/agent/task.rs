@@ -186,7 +186,7 @@ impl TaskRun {
             Process::Running { pid } => (pid, None),
             Process::Exited { code } => (0, Some(code)),
         };
-        Some(ContainerStatus { container_id, pid, exit_code })
+        Some(ContainerStatus { container_id, pid, exit_code, ..ContainerStatus::default() })
     }
 }
 

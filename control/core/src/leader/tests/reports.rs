@@ -222,8 +222,11 @@ fn an_exit_is_kept_with_its_container() {
     let mut status = task.status.clone();
     status.state = TaskState::Failed;
     status.err = "task: non-zero exit (137)".to_owned();
-    status.container =
-        Some(crate::object::ContainerStatus { container_id: "c".repeat(64), pid: 0, exit_code: Some(137) });
+    status.container = Some(crate::object::ContainerStatus {
+        container_id: "c".repeat(64),
+        exit_code: Some(137),
+        ..crate::object::ContainerStatus::default()
+    });
     let session = SessionId::from_bits(7);
     let event =
         Event::Statuses { node: node(1), session, number: 1, statuses: vec![(task.id, status.clone())] };

@@ -28,6 +28,7 @@ pub fn placement(wire: &WirePlacement) -> Result<Placement, ApiError> {
         constraints: wire.constraints.iter().enumerate().map(constraint).collect::<Result<_, _>>()?,
         preferences: wire.preferences.iter().enumerate().map(preference).collect::<Result<_, _>>()?,
         max_replicas_per_node: wire.max_replicas,
+        platforms: Vec::new(),
     })
 }
 

@@ -42,6 +42,7 @@ pub fn container(wire: &WireContainer) -> Result<ContainerSpec, ApiError> {
             .map(|nanos| span(&format!("{FIELD}.StopGracePeriod"), nanos))
             .transpose()?,
         read_only: wire.read_only,
+        ..ContainerSpec::default()
     })
 }
 
@@ -183,6 +184,7 @@ pub fn resources(wire: &WireResources) -> Result<Resources, ApiError> {
         limits: amount("TaskTemplate.Resources.Limits", limits)?,
         pids_limit,
         reservations: amount("TaskTemplate.Resources.Reservations", reservations)?,
+        ..Resources::default()
     };
     check_order(&resources)?;
     Ok(resources)

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use mesh_api::engine::service::{
     Endpoint, EndpointSpec as WireEndpoint, Global, NetworkAttachment as WireAttachment, PortConfig,
-    Replicated, Service as WireService, ServiceMode as WireMode, ServiceSpec as WireSpec, ServiceStatus,
-    TaskSpec as WireTask, VirtualIp,
+    Replicated, ReplicatedJob, Service as WireService, ServiceMode as WireMode, ServiceSpec as WireSpec,
+    ServiceStatus, TaskSpec as WireTask, VirtualIp,
 };
 use mesh_api::engine::{Version, says_nothing};
 use mesh_core::id::NetworkId;
@@ -244,6 +244,14 @@ pub fn show_spec(spec: &ServiceSpec) -> WireSpec {
             ..WireMode::default()
         },
         ServiceMode::Global => WireMode { global: Some(Global {}), ..WireMode::default() },
+        ServiceMode::ReplicatedJob { max_concurrent, total_completions } => {
+            let job = ReplicatedJob {
+                max_concurrent: Some(u64::from(max_concurrent)),
+                total_completions: Some(u64::from(total_completions)),
+            };
+            WireMode { replicated_job: Some(job), ..WireMode::default() }
+        }
+        ServiceMode::GlobalJob => WireMode { global_job: Some(Global {}), ..WireMode::default() },
     };
     WireSpec {
         name: spec.name.to_string(),
