@@ -14,10 +14,10 @@ use mesh_identity::tls::NodeIdentity;
 use mesh_identity::{DataKeys, IdentityError, KeyFile, LockError, ManagerKeys, UnlockKey};
 use mesh_raft::disk::{DataKey, Keys as RaftKeys};
 use mesh_raft::{Raft, ReadError, ResealError};
-use tokio::sync::broadcast::error::RecvError;
 use tokio::time::sleep;
 
 use crate::entropy::SystemEntropy;
+use crate::news::touched;
 
 /// Wait before keys that could not be changed are tried again.
 const AGAIN: Duration = Duration::from_secs(2);
@@ -257,22 +257,10 @@ impl Keys {
                     }
                 }
             };
-            let touched = async {
-                loop {
-                    match changes.recv().await {
-                        Ok(committed) => {
-                            let cluster = |change: &Change| matches!(change, Change::Cluster(_));
-                            if committed.replaced || committed.changes.iter().any(cluster) {
-                                return true;
-                            }
-                        }
-                        Err(RecvError::Lagged(_)) => return true,
-                        Err(RecvError::Closed) => return false,
-                    }
-                }
-            };
             tokio::select! {
-                open = touched => if !open { return },
+                open = touched(&mut changes, |change| matches!(change, Change::Cluster(_))) => {
+                    if !open { return }
+                }
                 () = waited => {}
             }
         }

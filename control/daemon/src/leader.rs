@@ -2,6 +2,7 @@
 //! and does what it says.
 
 use std::collections::{BTreeSet, HashMap};
+use std::convert::Infallible;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -13,13 +14,15 @@ use mesh_core::leader::{Actions, Event, Leader, Settled};
 use mesh_core::object::{NodeDescription, TaskStatus};
 use mesh_core::store::{Change, Delta, Store, Transaction};
 use mesh_core::time::Timestamp;
-use mesh_raft::{Committed, ProposeError, Raft, Role};
-use std::sync::Arc;
+use mesh_raft::{Committed, Raft, Role};
 use tokio::sync::broadcast::error::TryRecvError;
-use tokio::sync::{broadcast, mpsc, watch};
+use tokio::sync::{mpsc, watch};
+use tokio::time::sleep;
 
+use crate::amend::{Unmade, amend};
 use crate::clock::now;
 use crate::entropy::SystemEntropy;
+use crate::news::News;
 use crate::rpc::dispatcher::Outbound;
 use crate::rpc::envelope;
 use crate::rpc::proto::{Close, ManagerMessage, StatusesTaken, manager_message};
@@ -31,9 +34,6 @@ use self::past::Past;
 
 /// Inputs that wait for the leader.
 const INBOX: usize = 4096;
-
-/// How often it is tried to write down that a node has left.
-const LEAVE_TRIES: usize = 10;
 
 /// A session that was opened.
 #[derive(Debug)]
@@ -157,7 +157,7 @@ struct Term<'a> {
     leader: Leader,
     /// Index of the last entry the leader knows.
     seen: u64,
-    changes: broadcast::Receiver<Arc<Committed>>,
+    changes: News,
     sessions: HashMap<SessionId, Outbound>,
     /// How proposals ended.
     outcomes: (mpsc::UnboundedSender<Option<u64>>, mpsc::UnboundedReceiver<Option<u64>>),
@@ -343,30 +343,19 @@ impl<'a> Term<'a> {
 /// Writes down that a node has left, so that its tasks are replaced at once. When that fails, its silence
 /// tells the same a little later.
 async fn mark_left(raft: Raft, id: NodeId) {
-    for _ in 0..LEAVE_TRIES {
-        // It goes whatever the others need: nobody is asked here.
-        let Ok(left) = depart_node(&raft.store(), id, true, &BTreeSet::new(), now()) else { return };
-        match raft.propose(left).await {
-            Ok(_) => return,
-            Err(ProposeError::Conflict(_)) => {}
-            Err(error) => {
-                tracing::warn!(node = %id, %error, "a node left, and that was not written down");
-                return;
-            }
+    // It goes whatever the others need: nobody is asked here.
+    let left =
+        |store: &Store| Ok::<_, Infallible>(depart_node(store, id, true, &BTreeSet::new(), now()).ok());
+    match amend(&raft, left).await {
+        Ok(()) | Err(Unmade::Moved(_)) => {}
+        Err(Unmade::Propose(error)) => {
+            tracing::warn!(node = %id, %error, "a node left, and that was not written down");
         }
+        Err(Unmade::Refused(never)) => match never {},
     }
 }
 
 /// Addresses of the managers in a store.
 pub fn managers(store: &Store) -> Vec<String> {
     store.nodes().filter_map(|node| node.manager.as_ref()).map(|manager| manager.addr.to_string()).collect()
-}
-
-/// Sleeps; [`Duration::MAX`] is for ever.
-async fn sleep(wait: Duration) {
-    if wait == Duration::MAX {
-        std::future::pending::<()>().await;
-    } else {
-        tokio::time::sleep(wait).await;
-    }
 }

@@ -7,6 +7,7 @@
 
 pub mod addresses;
 pub mod agent;
+pub mod amend;
 pub mod api;
 pub mod args;
 pub mod clock;
@@ -21,6 +22,7 @@ pub mod keys;
 pub mod leader;
 pub mod manager;
 pub mod member;
+pub mod news;
 pub mod office;
 pub mod record;
 pub mod renewing;

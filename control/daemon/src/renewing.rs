@@ -260,7 +260,7 @@ impl Renewing {
         let managers = self.managers.borrow().clone();
         let tls = Arc::new(self.tls.client_config()?);
         let call = |channel| call(CertificatesClient::new(channel));
-        Ok(client::ask(&managers, &tls, ANSWER, call).await?)
+        Ok(client::ask(&managers, &tls, ANSWER, |_| false, call).await?)
     }
 
     /// Waits for as long, or until something that counts has changed.

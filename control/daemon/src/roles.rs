@@ -2,23 +2,21 @@
 //! store wants of the nodes.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use mesh_core::command::leave_raft;
 use mesh_core::id::NodeId;
 use mesh_core::roles::{Decision, Member, RoleAction, Roles, View};
-use mesh_core::store::Change;
-use mesh_raft::{Committed, MemberChange, Part, ProposeError, Raft, Role};
-use tokio::sync::broadcast;
-use tokio::sync::broadcast::error::RecvError;
+use mesh_core::store::{Change, Store};
+use mesh_raft::{MemberChange, Part, ProposeError, Raft, Role};
 use tokio::time::sleep;
 
+use crate::amend::{Unmade, amend};
 use crate::clock::now;
+use crate::news::touched;
 use crate::stop::{Stop, raised};
-
-/// How often a change of the store is made anew when the store has moved on.
-const TRIES: usize = 10;
 
 /// Raft's numbers of the managers that this leader is letting in; clones share them.
 #[derive(Debug, Clone, Default)]
@@ -94,7 +92,7 @@ impl Leading {
             }
             let wait = wake_at.map_or(Duration::MAX, |at| at.since(now()));
             tokio::select! {
-                ended = nodes_change(&mut news) => if ended { return },
+                open = touched(&mut news, |change| matches!(change, Change::Node(_))) => if !open { return },
                 changed = members.changed() => if changed.is_err() { return },
                 () = sleep(wait) => {}
             }
@@ -144,31 +142,13 @@ impl Leading {
         }
     }
 
+    /// A node that is gone has nothing to be cleared; what has moved on is decided again.
     async fn clear(&self, node: NodeId) -> Result<(), ProposeError> {
-        for _ in 0..TRIES {
-            // A node that is gone has nothing to be cleared.
-            let Ok(cleared) = leave_raft(&self.raft.store(), node, now()) else { return Ok(()) };
-            match self.raft.propose(cleared).await {
-                Ok(_) => return Ok(()),
-                Err(ProposeError::Conflict(_)) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Resolves when nodes have changed, or may have; true when nothing changes any more.
-async fn nodes_change(changes: &mut broadcast::Receiver<Arc<Committed>>) -> bool {
-    let touches = |committed: &Committed| {
-        committed.replaced || committed.changes.iter().any(|change| matches!(change, Change::Node(_)))
-    };
-    loop {
-        match changes.recv().await {
-            Ok(committed) if touches(&committed) => return false,
-            Ok(_) => {}
-            Err(RecvError::Lagged(_)) => return false,
-            Err(RecvError::Closed) => return true,
+        let cleared = |store: &Store| Ok::<_, Infallible>(leave_raft(store, node, now()).ok());
+        match amend(&self.raft, cleared).await {
+            Ok(()) | Err(Unmade::Moved(_)) => Ok(()),
+            Err(Unmade::Propose(error)) => Err(error),
+            Err(Unmade::Refused(never)) => match never {},
         }
     }
 }

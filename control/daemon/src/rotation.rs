@@ -1,7 +1,6 @@
 //! Changing the cluster's root certificate while it runs: making the new one, and giving up the old one when
 //! no node hangs on it any more. What happens between is the store's to say and the nodes' to do.
 
-use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use mesh_core::command::{NewRoot, RootStage, finish_root_rotation, root_stage};
@@ -9,11 +8,11 @@ use mesh_core::object::Cluster;
 use mesh_core::secret::Secret;
 use mesh_core::store::Change;
 use mesh_identity::{Authority, IdentityError, RootDigest, TrustBundle};
-use mesh_raft::{Committed, ProposeError, Raft};
-use tokio::sync::broadcast::error::RecvError;
+use mesh_raft::{ProposeError, Raft};
 use tokio::time::sleep;
 
 use crate::clock::now;
+use crate::news::touched;
 use crate::rpc::certificates::authority;
 use crate::stop::{Stop, raised};
 
@@ -52,27 +51,17 @@ pub async fn see_through(raft: Raft, mut stop: Stop) {
                 AGAIN
             }
         };
-        let touched = async {
-            loop {
-                match changes.recv().await {
-                    Ok(committed) if !is_of_roots(&committed) => {}
-                    Ok(_) | Err(RecvError::Lagged(_)) => return true,
-                    Err(RecvError::Closed) => return false,
-                }
-            }
-        };
         tokio::select! {
             () = raised(&mut stop) => return,
-            open = touched => if !open { return },
+            open = touched(&mut changes, is_of_roots) => if !open { return },
             known = role.changed() => if known.is_err() { return },
             () = sleep(again) => {}
         }
     }
 }
 
-fn is_of_roots(committed: &Arc<Committed>) -> bool {
-    let touches = |change: &Change| matches!(change, Change::Cluster(_) | Change::Node(_));
-    committed.replaced || committed.changes.iter().any(touches)
+fn is_of_roots(change: &Change) -> bool {
+    matches!(change, Change::Cluster(_) | Change::Node(_))
 }
 
 /// Why an old root stays for now.

@@ -12,6 +12,10 @@ pub mod listener;
 pub mod managers;
 pub mod raft;
 
+use tonic::Status;
+
+use crate::amend::Unmade;
+
 /// The generated messages, clients and servers.
 #[allow(missing_docs, clippy::all, clippy::pedantic)]
 pub mod proto {
@@ -29,3 +33,12 @@ pub const JOIN_MESSAGE_MAX: usize = 64 << 10;
 
 /// Port that managers listen on for nodes.
 pub const MANAGEMENT_PORT: u16 = 2377;
+
+/// How a change that was not made is told to the node that asked for it.
+fn unmade(unmade: Unmade<Status>) -> Status {
+    match unmade {
+        Unmade::Refused(status) => status,
+        Unmade::Moved(_) => Status::unavailable("the store changes too fast"),
+        Unmade::Propose(error) => Status::unavailable(error.to_string()),
+    }
+}

@@ -7,7 +7,7 @@
 #[allow(dead_code)]
 mod common;
 
-use common::node::{Node, Stopped, leader};
+use common::node::{Node, Stopped, leader, three};
 use common::{PATIENCE, service};
 use mesh_core::command::{create_service, remove_node, update_node};
 use mesh_core::id::ServiceId;
@@ -16,16 +16,6 @@ use mesh_raft::ProposeError;
 use meshd::clock::now;
 use meshd::entropy::SystemEntropy;
 use meshd::office::{Loss, Post};
-
-/// Three managers; the first leads.
-async fn three() -> [Node; 3] {
-    let first = Node::found().await;
-    let second = Node::join(&first, Role::Manager).await;
-    second.seated().await;
-    let third = Node::join(&first, Role::Manager).await;
-    third.seated().await;
-    [first, second, third]
-}
 
 async fn create(node: &Node, name: &str) -> ServiceId {
     let (id, transaction) =

@@ -16,7 +16,7 @@ use axum::extract::Request;
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::Response;
 use axum::routing::{get, post};
-use common::node::{Node, leader};
+use common::node::{Node, leader, three};
 use common::{PATIENCE, service};
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
@@ -30,16 +30,6 @@ use meshd::rpc::forward::{API_PREFIX, ForwardError, Lane, Passed};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
-
-/// Three managers; the first leads.
-async fn three() -> [Node; 3] {
-    let first = Node::found().await;
-    let second = Node::join(&first, Role::Manager).await;
-    second.seated().await;
-    let third = Node::join(&first, Role::Manager).await;
-    third.seated().await;
-    [first, second, third]
-}
 
 async fn create(by: &Node, name: &str, replicas: u32) {
     let (_, transaction) =

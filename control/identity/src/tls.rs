@@ -3,7 +3,7 @@
 //! Only TLS 1.3 is spoken. A client asks for the host name `swarm-manager`, which only the certificates of
 //! managers carry: so the check of the name is the check of the role.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use mesh_core::spec::Role;
 use rustls::client::WebPkiServerVerifier;
@@ -33,8 +33,11 @@ pub fn install_provider() {
     }
 }
 
+/// Made once: each handshake asks for it.
 pub(crate) fn provider() -> Arc<CryptoProvider> {
-    Arc::new(rustls::crypto::ring::default_provider())
+    static PROVIDER: LazyLock<Arc<CryptoProvider>> =
+        LazyLock::new(|| Arc::new(rustls::crypto::ring::default_provider()));
+    Arc::clone(&PROVIDER)
 }
 
 /// The name under which managers are asked for.
@@ -177,7 +180,7 @@ pub fn joiner_config(root: RootDigest, own: Option<&LiveTls>) -> Result<ClientCo
         .with_protocol_versions(&[&rustls::version::TLS13])
         .map_err(IdentityError::certificate("setting up TLS to join"))?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(PinnedRoot { root, provider: provider() }));
+        .with_custom_certificate_verifier(Arc::new(PinnedRoot { root }));
     let mut config = match own {
         Some(own) => config.with_client_cert_resolver(Arc::new(own.clone())),
         None => config.with_no_client_auth(),
@@ -190,7 +193,6 @@ pub fn joiner_config(root: RootDigest, own: Option<&LiveTls>) -> Result<ClientCo
 #[derive(Debug)]
 struct PinnedRoot {
     root: RootDigest,
-    provider: Arc<CryptoProvider>,
 }
 
 impl PinnedRoot {
@@ -201,7 +203,7 @@ impl PinnedRoot {
             .find(|certificate| digest(certificate) == self.root)
             .ok_or_else(|| refused(IdentityError::ForeignRoot { expected: self.root.to_string() }))?;
         let roots = trusting(&root.clone().into_owned()).map_err(refused)?;
-        WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&self.provider))
+        WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider())
             .build()
             .map_err(|error| rustls::Error::General(error.to_string()))
     }

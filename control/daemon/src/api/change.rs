@@ -1,10 +1,7 @@
 //! From a request to a committed transaction.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use mesh_core::id::Entropy;
 use mesh_core::store::{Store, Transaction};
-use mesh_core::time::Timestamp;
 
 use super::backend::{Ledger, LedgerError};
 use super::error::ApiError;
@@ -13,12 +10,6 @@ use crate::entropy::SystemEntropy;
 /// How often a request is decided anew because others changed the store first. Each time somebody else got
 /// further, so this many in a row means that something is wrong.
 const ATTEMPTS: usize = 64;
-
-/// Now, by this node's clock.
-pub fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
-}
 
 /// Decides with `decide` and commits what it says; decides anew when the store moved on in between. An update
 /// whose author named a version is refused by `decide` itself when that is stale.

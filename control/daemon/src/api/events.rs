@@ -24,11 +24,11 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use super::Api;
 use super::backend::{Feed, Ledger, Peers};
-use super::change::now;
 use super::convert::event::{self, FILTERS, News};
 use super::error::ApiError;
 use super::extract::Params;
 use super::mesh::{json_lines, line};
+use crate::clock::now;
 
 /// Events that wait for a slow reader before the store's news does.
 const WAITING: usize = 64;

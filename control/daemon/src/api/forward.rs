@@ -16,6 +16,7 @@ use tower::ServiceExt;
 
 use super::Api;
 use super::error::ApiError;
+use super::router::is_under;
 use crate::rpc::forward::{API_PREFIX, ForwardError, Lane, Passed, ToLeader};
 
 /// Paths under which the cluster answers. Events are not among them: every manager tells them from its own store,
@@ -35,9 +36,7 @@ const OWN: [&str; 7] = [
 
 /// Whether a path (without a version in front) is for the manager that leads.
 fn is_clusters(path: &str) -> bool {
-    let under = |prefix: &&str| {
-        path.strip_prefix(*prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-    };
+    let under = |prefix: &&str| is_under(path, prefix);
     CLUSTERS.iter().any(under) && !OWN.iter().any(under)
 }
 

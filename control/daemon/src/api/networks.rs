@@ -11,10 +11,11 @@ use mesh_core::object::{Network, TaskState};
 use mesh_core::store::Store;
 
 use super::Api;
-use super::change::{commit, now};
+use super::change::commit;
 use super::convert::network;
 use super::error::ApiError;
 use super::extract::{Json, Params};
+use crate::clock::now;
 
 const FILTERS: [&str; 7] = ["id", "name", "label", "driver", "scope", "type", "dangling"];
 

@@ -17,10 +17,11 @@ use tokio::time::timeout;
 
 use super::Api;
 use super::backend::Ledger;
-use super::change::{commit, now};
+use super::change::commit;
 use super::convert::node::{self, View};
 use super::error::ApiError;
 use super::extract::{Json, Params};
+use crate::clock::now;
 
 const FILTERS: [&str; 6] = ["id", "name", "label", "node.label", "membership", "role"];
 

@@ -88,17 +88,20 @@ async fn unknown(request: Request) -> ApiError {
         return ApiError::ApiVersion(message.clone());
     }
     let (method, path) = (request.method(), request.uri().path());
-    let under =
-        |prefix: &str| path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
     let logs = (path.starts_with("/services/") || path.starts_with("/tasks/")) && path.ends_with("/logs");
     let joining = path.starts_with("/networks/") && (path.ends_with("connect") || path.ends_with("/prune"));
-    let known = NOT_ANSWERED.iter().find(|(prefix, _)| under(prefix)).map(|(_, what)| *what);
+    let known = NOT_ANSWERED.iter().find(|(prefix, _)| is_under(path, prefix)).map(|(_, what)| *what);
     match known {
         Some(what) => ApiError::NotImplemented { what: what.to_owned() },
         None if logs => ApiError::NotImplemented { what: "reading logs".to_owned() },
         None if joining => ApiError::NotImplemented { what: format!("{method} {path}") },
         None => ApiError::NoEndpoint { method: method.to_string(), path: path.to_owned() },
     }
+}
+
+/// Whether a path is this one, or below it.
+pub(super) fn is_under(path: &str, prefix: &str) -> bool {
+    path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// Marks a request whose version is not spoken here; no route matches it.

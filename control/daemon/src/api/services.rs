@@ -15,11 +15,12 @@ use mesh_core::store::Store;
 
 use super::Api;
 use super::answer;
-use super::change::{commit, now};
+use super::change::commit;
 use super::convert::service;
 use super::error::ApiError;
 use super::extract::{Json, Params};
 use super::names;
+use crate::clock::now;
 
 const FILTERS: [&str; 4] = ["id", "name", "label", "mode"];
 
@@ -71,6 +72,8 @@ fn matches(service: &Service, filters: &Filters) -> bool {
     let mode = match service.spec.mode {
         ServiceMode::Replicated { .. } => "replicated",
         ServiceMode::Global => "global",
+        ServiceMode::ReplicatedJob { .. } => "replicated-job",
+        ServiceMode::GlobalJob => "global-job",
     };
     filters.any("id", |id| service.id.to_string().starts_with(id.as_str()))
         && filters.any("name", |name| service.spec.name.as_str().starts_with(name.as_str()))

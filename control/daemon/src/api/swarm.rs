@@ -13,10 +13,11 @@ use mesh_core::secret::Secret;
 use mesh_identity::{TokenSecret, UnlockKey};
 
 use super::Api;
-use super::change::{commit, now};
+use super::change::commit;
 use super::convert::{cluster, forced, node};
 use super::error::ApiError;
 use super::extract::{Json, Params};
+use crate::clock::now;
 use crate::daemon;
 use crate::error::DaemonError;
 

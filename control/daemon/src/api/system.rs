@@ -144,7 +144,7 @@ fn describe(node: &NodeInfo, store: Option<&Store>) -> SystemInfo {
         default_runtime: "native".to_owned(),
         swarm: describe_swarm(node, store),
         security_options: vec!["name=seccomp,profile=builtin".to_owned()],
-        system_time: time_text(super::change::now()),
+        system_time: time_text(crate::clock::now()),
         ..SystemInfo::default()
     }
 }

@@ -9,8 +9,8 @@ use mesh_core::time::Timestamp;
 use mesh_dataplane::desired::Protocol;
 use mesh_dataplane::{BackendView, FlowEvent, FlowKind, FlowPath, FlowRecord, FlowState, LiveFlow, VipView};
 
-use super::change::now;
 use super::convert::time_text;
+use crate::clock::now;
 use crate::daemon::Daemon;
 
 /// Names of networks, tasks and nodes; empty on a worker, which knows numbers and addresses.

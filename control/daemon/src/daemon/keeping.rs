@@ -5,10 +5,12 @@ use std::time::SystemTime;
 
 use mesh_core::command::begin_root_rotation;
 use mesh_core::id::NodeId;
+use mesh_core::store::Store;
 use mesh_identity::{LockError, UnlockKey};
-use mesh_raft::{Forced, ProposeError};
+use mesh_raft::Forced;
 
 use super::{Daemon, Inner, Locked, Status};
+use crate::amend::{Unmade, amend};
 use crate::clock::now;
 use crate::error::DaemonError;
 use crate::keys::Keys;
@@ -16,9 +18,6 @@ use crate::member::{self, Member};
 use crate::office::{ManagerStart, Serving};
 use crate::rotation;
 use crate::state::Membership;
-
-/// How often a change is made anew when the store has moved on.
-const TRIES: usize = 10;
 
 impl Daemon {
     /// What going on alone would keep and drop. Nothing is changed.
@@ -111,17 +110,17 @@ impl Daemon {
     /// meanwhile, and the leader ends it when all have. Nobody is cut off.
     pub async fn rotate_root(&self) -> Result<(), DaemonError> {
         let raft = self.manager()?;
-        for _ in 0..TRIES {
-            let store = raft.read().await.map_err(|error| DaemonError::part("raft", &error))?;
+        // A refusal has to be that of the newest store.
+        raft.read().await.map_err(|error| DaemonError::part("raft", &error))?;
+        let begun = |store: &Store| {
             let cluster = store.cluster().ok_or(DaemonError::NoCluster)?;
             let root = rotation::new_root(cluster, SystemTime::now())?;
-            let transaction = begin_root_rotation(&store, root, now())?;
-            match raft.propose(transaction).await {
-                Ok(_) => return Ok(()),
-                Err(ProposeError::Conflict(_)) => {}
-                Err(error) => return Err(DaemonError::part("raft", &error)),
-            }
-        }
-        Err(DaemonError::Busy)
+            Ok(Some(begin_root_rotation(store, root, now())?))
+        };
+        amend(&raft, begun).await.map_err(|unmade| match unmade {
+            Unmade::Refused(error) => error,
+            Unmade::Moved(_) => DaemonError::Busy,
+            Unmade::Propose(error) => DaemonError::part("raft", &error),
+        })
     }
 }

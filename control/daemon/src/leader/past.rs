@@ -1,22 +1,17 @@
 //! What the store was a little while ago, kept while another manager leads: a new leader knows what nodes were
 //! told by the last one, and lets them go on from there.
 
-use std::sync::Arc;
-
 use mesh_core::leader::History;
 use mesh_raft::{Committed, Raft, Role};
-use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 
+use crate::news::News;
 use crate::stop::{Stop, raised};
-
-/// What raft applies.
-pub(super) type Changes = broadcast::Receiver<Arc<Committed>>;
 
 /// The recent past of this manager's store.
 pub(super) struct Past {
     raft: Raft,
-    changes: Changes,
+    changes: News,
     history: History,
 }
 
@@ -59,7 +54,7 @@ impl Past {
 
     /// Goes on after a term, with what its leader knows and the changes that it has not seen; `None` when it
     /// lost track of the store.
-    pub fn go_on(&mut self, after: Option<(Changes, &History)>) {
+    pub fn go_on(&mut self, after: Option<(News, &History)>) {
         match after {
             Some((changes, history)) => {
                 self.changes = changes;

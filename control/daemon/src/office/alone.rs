@@ -5,12 +5,14 @@ use std::time::Duration;
 use mesh_core::command::force_new_cluster;
 use mesh_core::object::ManagerStatus;
 use mesh_core::spec::Role;
-use mesh_raft::{Forced, ProposeError, Raft, Role as RaftRole};
+use mesh_core::store::Store;
+use mesh_raft::{Forced, Raft, Role as RaftRole};
 use tokio::time::timeout;
 
 use super::Order;
 use super::keeper::Keeper;
 use super::start::{listen, raft_config};
+use crate::amend::{Unmade, amend};
 use crate::clock::now;
 use crate::error::DaemonError;
 use crate::state::Membership;
@@ -18,9 +20,6 @@ use crate::transport::Own;
 
 /// How long a manager that is alone may take to lead.
 const ELECTION: Duration = Duration::from_secs(10);
-
-/// How often the store is told of it anew when it has moved on.
-const TRIES: usize = 10;
 
 impl Keeper {
     pub(super) async fn carry_out(&mut self, order: Order) {
@@ -100,14 +99,10 @@ async fn tell(raft: &Raft, membership: &Membership, own: Own) -> Result<(), Daem
     // Proposing says what is wrong when it does not lead.
     drop(timeout(ELECTION, leads).await);
     let status = ManagerStatus { raft_id: own.raft_id, addr: own.addr };
-    let mut tried = 0;
-    loop {
-        let alone = force_new_cluster(&raft.store(), membership.node, &status, now())?;
-        tried += 1;
-        match raft.propose(alone).await {
-            Ok(_) => return Ok(()),
-            Err(ProposeError::Conflict(_)) if tried < TRIES => {}
-            Err(error) => return Err(DaemonError::part("raft", &error)),
-        }
-    }
+    let alone = |store: &Store| force_new_cluster(store, membership.node, &status, now()).map(Some);
+    amend(raft, alone).await.map_err(|unmade| match unmade {
+        Unmade::Refused(refusal) => refusal.into(),
+        Unmade::Moved(conflict) => DaemonError::part("raft", &conflict),
+        Unmade::Propose(error) => DaemonError::part("raft", &error),
+    })
 }

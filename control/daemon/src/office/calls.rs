@@ -13,7 +13,6 @@ use tokio::time::timeout;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
 
-use crate::error::chain;
 use crate::rpc::client;
 use crate::rpc::proto::managers_client::ManagersClient;
 use crate::rpc::proto::{DepartRequest, EnterRequest, MembersRequest};
@@ -134,32 +133,24 @@ impl Calls {
         F: Future<Output = Result<tonic::Response<T>, Status>>,
     {
         let tls = self.tls.client_config().map_err(|error| failed(error.to_string()))?;
-        let tls = Arc::new(tls);
-        let managers = self.managers.borrow().clone();
-        let mut last = failed("no other manager is known".to_owned());
-        for manager in managers.into_iter().filter(|manager| *manager != self.own) {
-            let answered = timeout(patience, async {
-                let channel = client::connect(manager.to_string(), Arc::clone(&tls))
-                    .await
-                    .map_err(|error| Status::unavailable(chain(&error)))?;
-                call(ManagersClient::new(channel)).await
-            });
-            match answered.await {
-                Ok(Ok(response)) => return Ok(response.into_inner()),
-                Ok(Err(status)) if status.code() == Code::AlreadyExists => return Err(CallError::Used),
-                Ok(Err(status)) => {
-                    let message = format!("{manager}: {}", status.message());
-                    // The leader's word, whoever passed it on.
-                    match status.code() {
-                        Code::PermissionDenied => return Err(CallError::Denied { message }),
-                        Code::FailedPrecondition => return Err(failed(message)),
-                        _ => last = failed(message),
-                    }
-                }
-                Err(_) => last = failed(format!("{manager} does not answer")),
-            }
+        let mut managers = self.managers.borrow().clone();
+        managers.retain(|manager| *manager != self.own);
+        if managers.is_empty() {
+            return Err(failed("no other manager is known".to_owned()));
         }
-        Err(last)
+        // The leader's word, whoever passed it on.
+        let last_word =
+            |code| matches!(code, Code::AlreadyExists | Code::PermissionDenied | Code::FailedPrecondition);
+        let call = |channel| call(ManagersClient::new(channel));
+        let answered = client::ask(&managers, &Arc::new(tls), patience, last_word, call).await;
+        answered.map_err(|status| {
+            let message = status.message().to_owned();
+            match status.code() {
+                Code::AlreadyExists => CallError::Used,
+                Code::PermissionDenied => CallError::Denied { message },
+                _ => failed(message),
+            }
+        })
     }
 }
 

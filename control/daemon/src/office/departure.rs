@@ -8,7 +8,7 @@ use mesh_raft::{Raft, Role as RaftRole, TransferError};
 use tokio::time::timeout;
 
 use super::calls::CallError;
-use super::waiting::FAREWELL;
+use super::waiting::forgotten;
 use super::{Office, Serving};
 
 /// How long the others are waited for; after that the node leaves without their word.
@@ -82,10 +82,7 @@ impl Office {
             // It is let go without having asked, or may not hear any more that it was.
             Err(CallError::Denied { .. }) => {
                 let own = self.place.record.now().raft_id.unwrap_or_default();
-                let mut members = raft.members();
-                let gone = members.wait_for(|members| members.get(own).is_none());
-                // A member that is gone may never hear so from the others.
-                drop(timeout(FAREWELL, gone).await);
+                forgotten(raft, own).await;
                 Ok(())
             }
             Err(error) => Err(error.to_string()),

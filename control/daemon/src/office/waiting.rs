@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use mesh_raft::Role as RaftRole;
+use mesh_raft::{Raft, Role as RaftRole};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 
@@ -14,7 +14,7 @@ use crate::state::Membership;
 const MISSED: Duration = Duration::from_secs(2);
 
 /// A manager that nobody knows any more stays at most this long for those who may need its vote.
-pub(super) const FAREWELL: Duration = Duration::from_secs(3);
+const FAREWELL: Duration = Duration::from_secs(3);
 
 impl Keeper {
     /// Resolves when raft has ended by itself, with what it says.
@@ -57,11 +57,15 @@ impl Keeper {
         }
         let Seat::Taken { manager, .. } = &self.seat else { return };
         let id = self.place.record.now().raft_id.unwrap_or_default();
-        let mut members = manager.raft().members();
-        let gone = members.wait_for(|members| members.get(id).is_none());
-        // A member that is gone may never hear so from the others.
-        drop(timeout(FAREWELL, gone).await);
+        forgotten(manager.raft(), id).await;
     }
+}
+
+/// Waits until this manager is no member of its group. One that is gone may never hear so from the others: so
+/// not for long.
+pub(super) async fn forgotten(raft: &Raft, own: u64) {
+    let mut members = raft.members();
+    drop(timeout(FAREWELL, members.wait_for(|members| members.get(own).is_none())).await);
 }
 
 /// Resolves when the cluster has told of managers without this one for a while.

@@ -8,16 +8,15 @@ use mesh_core::object::{Cluster, Node};
 use mesh_core::spec::Role;
 use mesh_core::store::Store;
 use mesh_identity::{Authority, IdentityError, PeerIdentity, RootDigest, TrustBundle, read_certificate};
-use mesh_raft::{ProposeError, Raft};
+use mesh_raft::Raft;
 use tonic::{Request, Response, Status};
 
 use super::authorize::caller;
 use super::proto::certificates_server::Certificates;
 use super::proto::{RenewRequest, RenewResponse, UsedRequest, UsedResponse};
+use super::unmade;
+use crate::amend::amend;
 use crate::clock::now;
-
-/// How often what a node uses is written down anew when the store has moved on.
-const TRIES: usize = 10;
 
 /// Signs a node's certificate as the cluster wants it now; returns it as PEM.
 pub fn sign(
@@ -60,22 +59,17 @@ impl Certificates for CertificatesService {
 
     async fn used(&self, request: Request<UsedRequest>) -> Result<Response<UsedResponse>, Status> {
         let caller = caller(&request)?;
-        for _ in 0..TRIES {
-            let store = self.read().await?;
-            let (cluster, node) = found(&store, caller.node)?;
+        // What it decides on must know the node.
+        self.read().await?;
+        let change = |store: &Store| {
+            let (cluster, node) = found(store, caller.node)?;
             let issuer = issuer(cluster, node.id, &request.get_ref().certificate)?;
-            let transaction = renew_node(&store, node.id, issuer.0, now())
+            let transaction = renew_node(store, node.id, issuer.0, now())
                 .map_err(|refusal| Status::failed_precondition(refusal.to_string()))?;
-            if transaction.writes.is_empty() {
-                return Ok(Response::new(UsedResponse {}));
-            }
-            match self.raft.propose(transaction).await {
-                Ok(_) => return Ok(Response::new(UsedResponse {})),
-                Err(ProposeError::Conflict(_)) => {}
-                Err(error) => return Err(Status::unavailable(error.to_string())),
-            }
-        }
-        Err(Status::unavailable("the store changes too fast"))
+            Ok((!transaction.writes.is_empty()).then_some(transaction))
+        };
+        amend(&self.raft, change).await.map_err(unmade)?;
+        Ok(Response::new(UsedResponse {}))
     }
 }
 

@@ -15,8 +15,8 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
-use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Status};
 
 use crate::error::chain;
 
@@ -60,11 +60,13 @@ pub async fn connect(addr: String, tls: Arc<ClientConfig>) -> Result<Channel, to
     connect_with(addr, tls, Liveness::default()).await
 }
 
-/// Asks one of `managers` after the other until one answers; else the last refusal, which names who gave it.
+/// Asks one of `managers` after the other until one answers, or refuses with a code that is the `last_word` for
+/// all of them; else the last refusal. A refusal names who gave it.
 pub async fn ask<T, F>(
     managers: &[SocketAddr],
     tls: &Arc<ClientConfig>,
     patience: Duration,
+    last_word: impl Fn(Code) -> bool,
     call: impl Fn(Channel) -> F,
 ) -> Result<T, Status>
 where
@@ -83,6 +85,9 @@ where
             Ok(Err(status)) => Status::new(status.code(), format!("{manager}: {}", status.message())),
             Err(_) => Status::deadline_exceeded(format!("{manager} does not answer")),
         };
+        if last_word(last.code()) {
+            break;
+        }
     }
     Err(last)
 }

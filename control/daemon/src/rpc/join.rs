@@ -6,8 +6,9 @@ use mesh_core::command::{JoinNode, Refusal, join_node, rejoin_node};
 use mesh_core::id::NodeId;
 use mesh_core::object::{Cluster, NodeDescription};
 use mesh_core::spec::{Availability, NodeSpec, Role};
+use mesh_core::store::Store;
 use mesh_identity::TokenSecret;
-use mesh_raft::{ProposeError, Raft};
+use mesh_raft::Raft;
 use sha2::{Digest, Sha256};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -18,12 +19,10 @@ use super::dispatcher::address;
 use super::managers::{reachable, unreachable};
 use super::proto::join_server::Join;
 use super::proto::{JoinRequest, JoinResponse};
-use super::{certificates, envelope};
+use super::{certificates, envelope, unmade};
+use crate::amend::amend;
 use crate::clock::now;
 use crate::leader::managers;
-
-/// How often a join is made anew when the store has moved on.
-const TRIES: usize = 10;
 
 /// How long a node that is to be a manager may take to accept a connection.
 const ANSWER: Duration = Duration::from_secs(3);
@@ -67,21 +66,16 @@ impl Join for JoinService {
 
 impl JoinService {
     async fn add(&self, node: &JoinNode, back: bool) -> Result<(), Status> {
-        for _ in 0..TRIES {
-            let (store, node) = (self.raft.store(), node.clone());
+        let change = |store: &Store| {
+            let node = node.clone();
             let transaction = if back {
-                rejoin_node(&store, node, &reachable(&self.raft), now())
+                rejoin_node(store, node, &reachable(&self.raft), now())
             } else {
-                join_node(&store, node, now())
+                join_node(store, node, now())
             };
-            let transaction = transaction.map_err(refused)?;
-            match self.raft.propose(transaction).await {
-                Ok(_) => return Ok(()),
-                Err(ProposeError::Conflict(_)) => {}
-                Err(error) => return Err(Status::unavailable(error.to_string())),
-            }
-        }
-        Err(Status::unavailable("the store changes too fast"))
+            transaction.map(Some).map_err(refused)
+        };
+        amend(&self.raft, change).await.map_err(unmade)
     }
 }
 

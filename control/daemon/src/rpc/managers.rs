@@ -13,7 +13,7 @@ use mesh_core::object::ManagerStatus;
 use mesh_core::spec::Role;
 use mesh_core::store::{Store, Transaction};
 use mesh_identity::{LiveTls, PeerIdentity};
-use mesh_raft::{ChangeError, ChangeOptions, ChangeRefused, MemberChange, Part, ProposeError, Raft};
+use mesh_raft::{ChangeError, ChangeOptions, ChangeRefused, MemberChange, Part, Raft};
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 use tonic::{Code, Request, Response, Status};
@@ -24,14 +24,13 @@ use super::proto::managers_server::Managers;
 use super::proto::{
     DepartRequest, DepartResponse, EnterRequest, EnterResponse, Member, MembersRequest, MembersResponse,
 };
+use super::unmade;
+use crate::amend::amend;
 use crate::clock::now;
 use crate::roles::Entering;
 
 /// How long a manager may take to answer when it is dialled back.
 const ANSWER: Duration = Duration::from_secs(3);
-
-/// How often a change of the store is made anew when the store has moved on.
-const TRIES: usize = 10;
 
 /// Serves managers that come and go.
 pub struct ManagersService {
@@ -137,19 +136,12 @@ impl ManagersService {
 
     /// Writes down what became of a node; `decide` is asked anew when the store has moved on.
     async fn note(&self, decide: impl Fn(&Store) -> Result<Transaction, Refusal>) -> Result<(), Status> {
-        for _ in 0..TRIES {
-            let transaction = decide(&self.raft.store())
-                .map_err(|refusal| Status::permission_denied(refusal.to_string()))?;
-            if transaction.writes.is_empty() {
-                return Ok(());
-            }
-            match self.raft.propose(transaction).await {
-                Ok(_) => return Ok(()),
-                Err(ProposeError::Conflict(_)) => {}
-                Err(error) => return Err(Status::unavailable(error.to_string())),
-            }
-        }
-        Err(Status::unavailable("the store changes too fast"))
+        let change = |store: &Store| {
+            let transaction =
+                decide(store).map_err(|refusal| Status::permission_denied(refusal.to_string()))?;
+            Ok((!transaction.writes.is_empty()).then_some(transaction))
+        };
+        amend(&self.raft, change).await.map_err(unmade)
     }
 }
 

@@ -385,3 +385,13 @@ pub async fn leader<'a>(nodes: &[&'a Node]) -> &'a Node {
 
 /// Long enough for a step that must not happen.
 pub const MOMENT: Duration = Duration::from_millis(500);
+
+/// Three managers; the first leads.
+pub async fn three() -> [Node; 3] {
+    let first = Node::found().await;
+    let second = Node::join(&first, Role::Manager).await;
+    second.seated().await;
+    let third = Node::join(&first, Role::Manager).await;
+    third.seated().await;
+    [first, second, third]
+}

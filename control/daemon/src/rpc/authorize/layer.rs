@@ -15,13 +15,13 @@ use hyper::body::Frame;
 use mesh_core::id::ClusterId;
 use mesh_core::store::{Change, Delta};
 use mesh_identity::Moment;
-use mesh_raft::{Committed, Raft};
-use tokio::sync::broadcast::error::RecvError;
-use tokio::sync::{broadcast, watch};
+use mesh_raft::Raft;
+use tokio::sync::watch;
 use tokio_stream::wrappers::WatchStream;
 use tonic::Status;
 
 use super::{Admitted, Call, Denied, View, admit, is_wanted};
+use crate::news::{News, touched};
 use crate::rpc::forward::{API_PREFIX, ON_BEHALF_OF};
 use crate::rpc::listener::Peer;
 
@@ -61,27 +61,19 @@ impl Gate {
 }
 
 /// Tells `departed` when a node loses what it was.
-async fn follow(mut changes: broadcast::Receiver<Arc<Committed>>, departed: watch::Sender<()>) {
-    loop {
-        let lost = match changes.recv().await {
-            Ok(committed) => is_loss(&committed),
-            Err(RecvError::Lagged(_)) => true,
-            Err(RecvError::Closed) => return,
-        };
-        if lost {
-            departed.send_replace(());
-        }
+async fn follow(mut changes: News, departed: watch::Sender<()>) {
+    while touched(&mut changes, is_loss).await {
+        departed.send_replace(());
     }
 }
 
-fn is_loss(committed: &Committed) -> bool {
-    let lost = |change: &Change| match change {
+fn is_loss(change: &Change) -> bool {
+    match change {
         Change::Node(Delta { old: Some(old), new }) => {
             new.as_ref().is_none_or(|new| is_wanted(old) && !is_wanted(new))
         }
         _ => false,
-    };
-    committed.replaced || committed.changes.iter().any(lost)
+    }
 }
 
 /// Lets a call through to the services, or refuses it.
