@@ -1,17 +1,30 @@
-//! One slot, or one node of a global service: at most one live task, a replacement for one that ended, and
-//! a history that stays short.
+//! One slot, or one node of a global service: one live task, or two while a new one takes the place of an old
+//! one that serves; a replacement for one that ended; and a history that stays short.
+//!
+//! Whoever wants an instance to have another task (updater, drain, constraints) calls [`Orchestrator::change`]
+//! once. What follows is seen from the store: an older live task goes when a younger one serves, and a younger
+//! one that does not serve yet goes when nothing speaks against the older one any more.
 
 use std::sync::Arc;
 
-use super::{Instance, Orchestrator, history_limit, is_live, new_task};
+use super::{Instance, Orchestrator, history_limit, is_live, is_outdated, new_task};
 use crate::id::{Entropy, ServiceId};
 use crate::leader::draft::{Draft, managed};
-use crate::object::{NodeState, Service, Task, TaskState};
-use crate::spec::Availability;
+use crate::object::{NodeState, Service, Task, TaskState, UpdateState};
+use crate::spec::{Availability, UpdateOrder};
 use crate::store::Store;
 
+/// The live tasks that an instance keeps.
+#[derive(Debug, Default)]
+struct Tenants {
+    /// The one that serves.
+    holder: Option<Arc<Task>>,
+    /// The one that is to serve next, or first of all.
+    next: Option<Arc<Task>>,
+}
+
 impl Orchestrator {
-    /// Keeps one live task in the instance, if its service's restart policy allows.
+    /// Keeps one task in the instance, if its service's restart policy allows.
     pub(super) fn keep(
         &mut self,
         draft: &mut Draft<'_>,
@@ -20,25 +33,45 @@ impl Orchestrator {
         entropy: &mut dyn Entropy,
     ) {
         let tasks = instance.tasks(draft.store());
-        let (mut good, bad): (Vec<_>, Vec<_>) = tasks
-            .iter()
-            .filter(|task| is_live(task))
-            .cloned()
-            .partition(|task| can_stay(draft.store(), task));
-        for task in &bad {
-            retire(draft, task, TaskState::Shutdown);
-        }
-        // Two live tasks in one place come of a batch that was decided twice; the one that is furthest stays.
-        good.sort_by_key(|task| (std::cmp::Reverse(task.status.state), super::age(task)));
-        good.iter().skip(1).for_each(|task| retire(draft, task, TaskState::Shutdown));
-        match (good.first(), tasks.last()) {
-            (Some(current), _) => self.let_start(draft, instance, current),
-            (None, Some(last)) if last.desired_state != TaskState::Remove => {
+        let Tenants { holder, next } = Tenants::sift(draft, service, &tasks);
+        match (holder, next, tasks.last()) {
+            (holder, Some(next), _) if !has_to_move(draft.store(), service, &next) => {
+                self.let_start(draft, instance, &next, holder.is_some());
+            }
+            (_, Some(next), _) => {
+                retire(draft, &next, TaskState::Shutdown);
+                self.replace(draft, service, instance, &next, entropy);
+            }
+            (Some(holder), None, Some(last)) => {
+                self.keep_holder(draft, service, instance, (&holder, last), entropy);
+            }
+            (None, None, Some(last)) if last.desired_state != TaskState::Remove => {
                 self.replace(draft, service, instance, last, entropy);
             }
             _ => {}
         }
         clean_up(draft, instance);
+    }
+
+    /// Looks at a task that serves and has no successor; `last` is the instance's youngest task.
+    fn keep_holder(
+        &mut self,
+        draft: &mut Draft<'_>,
+        service: &Service,
+        instance: Instance,
+        (holder, last): (&Arc<Task>, &Arc<Task>),
+        entropy: &mut dyn Entropy,
+    ) {
+        let moves = has_to_move(draft.store(), service, holder);
+        // A successor was tried and failed: the next try is a restart, after the delay and within the attempts.
+        let tried = last.id != holder.id && ended_by_itself(last) && !is_outdated(service, last);
+        if tried && (moves || is_outdated(service, holder)) {
+            self.replace(draft, service, instance, last, entropy);
+        } else if moves && self.restarts.allows(instance, holder, draft.now()) {
+            change(draft, service, instance, order(service), entropy);
+        } else if moves {
+            retire(draft, holder, TaskState::Shutdown);
+        }
     }
 
     /// Makes the task that takes the place of `last`, the instance's youngest.
@@ -70,8 +103,9 @@ impl Orchestrator {
         draft.put_task(task);
     }
 
-    /// Lets a task that was made ready start, once its delay is over and its predecessor is gone.
-    fn let_start(&mut self, draft: &mut Draft<'_>, instance: Instance, task: &Arc<Task>) {
+    /// Lets a task that was made ready start, once its delay is over and, unless it comes to stand beside one
+    /// that serves, its predecessors are gone.
+    fn let_start(&mut self, draft: &mut Draft<'_>, instance: Instance, task: &Arc<Task>, beside: bool) {
         if task.desired_state != TaskState::Ready {
             return;
         }
@@ -79,11 +113,80 @@ impl Orchestrator {
             self.wait_until(task.start_at, instance);
             return;
         }
-        let others = instance.tasks(draft.store());
-        let waits = others.iter().any(|other| other.id != task.id && is_waited_for(draft.store(), other));
-        if !waits {
+        if beside || !is_vacating(draft.store(), instance) {
             draft.put_task(Task { desired_state: TaskState::Running, ..Task::clone(task) });
         }
+    }
+}
+
+/// Puts a new task in the place of the live ones. With [`UpdateOrder::StartFirst`] one that serves stays until
+/// the new one does; otherwise the new one is prepared, and starts when the old ones have ended.
+pub(super) fn change(
+    draft: &mut Draft<'_>,
+    service: &Service,
+    instance: Instance,
+    order: UpdateOrder,
+    entropy: &mut dyn Entropy,
+) {
+    let mut live = instance.tasks(draft.store());
+    live.retain(|task| is_live(task) && !is_lost(draft.store(), task));
+    let serving = live.iter().filter(|task| order == UpdateOrder::StartFirst && service_rank(task) > 0);
+    let stays = serving.max_by_key(|task| (service_rank(task), super::age(task))).map(|task| task.id);
+    live.iter().filter(|task| Some(task.id) != stays).for_each(|task| {
+        retire(draft, task, TaskState::Shutdown);
+    });
+    let mut task = new_task(service, instance, draft.now(), entropy);
+    if stays.is_none() && is_vacating(draft.store(), instance) {
+        task.desired_state = TaskState::Ready;
+    }
+    draft.put_task(task);
+}
+
+/// Which of the old and the new task goes first, in the change that the service is in.
+pub(super) fn order(service: &Service) -> UpdateOrder {
+    let state = service.update.as_ref().map(|update| update.state);
+    match state {
+        Some(UpdateState::RollbackStarted | UpdateState::RollbackPaused) => service.spec.rollback.order,
+        _ => service.spec.update.order,
+    }
+}
+
+impl Tenants {
+    /// Retires the live tasks that have ended, that lost their node, and those that are one too many.
+    fn sift(draft: &mut Draft<'_>, service: &Service, tasks: &[Arc<Task>]) -> Self {
+        let (lost, live): (Vec<_>, Vec<_>) =
+            tasks.iter().filter(|task| is_live(task)).partition(|task| is_lost(draft.store(), task));
+        let holder = live.iter().filter(|task| service_rank(task) > 0);
+        let holder =
+            holder.max_by_key(|task| (service_rank(task), super::age(task))).map(|task| Arc::clone(task));
+        let younger =
+            |task: &Task| holder.as_ref().is_none_or(|holder| super::age(task) > super::age(holder));
+        let next = live.last().filter(|task| younger(task)).map(|task| Arc::clone(task));
+        let mut tenants = Self { holder, next };
+        if let Some(holder) = tenants.holder.as_ref().filter(|_| tenants.next.is_some()) {
+            if !has_to_move(draft.store(), service, holder) && !is_outdated(service, holder) {
+                tenants.next = None;
+            } else if order(service) == UpdateOrder::StopFirst {
+                tenants.holder = None;
+            }
+        }
+        let surplus = live.into_iter().filter(|task| !tenants.has(task));
+        lost.into_iter().chain(surplus).for_each(|task| retire(draft, task, TaskState::Shutdown));
+        tenants
+    }
+
+    fn has(&self, task: &Task) -> bool {
+        [&self.holder, &self.next].into_iter().flatten().any(|tenant| tenant.id == task.id)
+    }
+}
+
+/// How well a live task serves: 2 when it is sent to, 1 when it runs.
+fn service_rank(task: &Task) -> u8 {
+    let healthy = task.status.container.as_ref().is_none_or(|container| container.health.serves());
+    match task.status.state {
+        TaskState::Running if healthy => 2,
+        TaskState::Running => 1,
+        _ => 0,
     }
 }
 
@@ -94,23 +197,23 @@ pub(super) fn retire(draft: &mut Draft<'_>, task: &Arc<Task>, desired: TaskState
     }
 }
 
-/// Whether a live task may stay where it is: it has not ended, and its node is there, takes tasks and still
-/// fulfils the constraints.
-fn can_stay(store: &Store, task: &Task) -> bool {
+/// Whether a live task is no more: it has ended, or its node cannot be asked for it.
+fn is_lost(store: &Store, task: &Task) -> bool {
     let placed = task.status.state >= TaskState::Assigned;
     let node = task.node.and_then(|node| store.node(node));
-    match node {
-        _ if task.status.state.is_final() => false,
-        _ if !placed => true,
-        None => false,
-        Some(node) => {
-            let there = !matches!(node.status.state, NodeState::Down | NodeState::Disconnected);
-            let takes = node.spec.availability != Availability::Drain;
-            there
-                && takes
-                && task.spec.placement.constraints.iter().all(|constraint| constraint.matches(node))
-        }
-    }
+    let away = |state| matches!(state, NodeState::Down | NodeState::Disconnected);
+    task.status.state.is_final() || (placed && node.is_none_or(|node| away(node.status.state)))
+}
+
+/// Whether a live task cannot stay where it is: its node gives its tasks away, or does not fulfil the
+/// constraints. These are the service's of now, as they can change without making a task outdated; one that is
+/// outdated all the same is the updater's.
+fn has_to_move(store: &Store, service: &Service, task: &Task) -> bool {
+    let placed = task.status.state >= TaskState::Assigned;
+    let Some(node) = task.node.and_then(|node| store.node(node)).filter(|_| placed) else { return false };
+    let spec = if is_outdated(service, task) { &task.spec } else { &service.spec.task };
+    node.spec.availability == Availability::Drain
+        || !spec.placement.constraints.iter().all(|constraint| constraint.matches(node))
 }
 
 /// Whether the task's end was its own doing, so that its replacement waits for the restart delay.
@@ -123,6 +226,11 @@ fn is_waited_for(store: &Store, task: &Task) -> bool {
     let given = (TaskState::Assigned..=TaskState::Running).contains(&task.status.state);
     let node = task.node.and_then(|node| store.node(node));
     given && node.is_some_and(|node| node.status.state == NodeState::Ready)
+}
+
+/// Whether a retired task of the instance still runs where it can be seen to end.
+fn is_vacating(store: &Store, instance: Instance) -> bool {
+    instance.tasks(store).iter().any(|task| !is_live(task) && is_waited_for(store, task))
 }
 
 /// Ends what no agent will end, deletes what is to be deleted, and shortens the history.
@@ -147,8 +255,8 @@ pub(super) fn clean_up(draft: &mut Draft<'_>, instance: Instance) {
     let tasks = instance.tasks(draft.store());
     let surplus = tasks.len().saturating_sub(limit);
     let ended = tasks.iter().filter(|task| task.status.state.is_final() && !is_live(task));
-    // The youngest ended task stays when nothing is live: it says why, and that the place is taken.
-    let spare = usize::from(!tasks.iter().any(|task| is_live(task)));
+    // The youngest task stays when it has ended: it says why, that the place is taken, and that a try failed.
+    let spare = usize::from(tasks.last().is_some_and(|task| !is_live(task)));
     let prunable = ended.clone().count().saturating_sub(spare);
     for task in ended.take(surplus.min(prunable)) {
         draft.delete_task(task);

@@ -182,6 +182,11 @@ fn is_live(task: &Task) -> bool {
     task.desired_state <= TaskState::Running
 }
 
+/// Whether the task was made from an older spec than its service has now, in a way that takes a new task.
+fn is_outdated(service: &Service, task: &Task) -> bool {
+    task.spec_version != service.spec_version
+}
+
 /// How many tasks an instance keeps, the current one counted.
 fn history_limit(cluster: Option<&std::sync::Arc<Cluster>>) -> usize {
     let limit = cluster.map_or(5, |cluster| cluster.spec.task_history_limit);

@@ -42,13 +42,15 @@ impl Orchestrator {
     }
 }
 
-/// The slots that count as replicas, each with its live task, or with the last one where the restart policy
-/// left none.
+/// The slots that count as replicas, each with its live task, the one that runs where there are two, or with
+/// the last one where the restart policy left none.
 fn occupied(draft: &Draft<'_>, service: &Service) -> BTreeMap<u32, Arc<Task>> {
     let mut slots: BTreeMap<u32, Arc<Task>> = BTreeMap::new();
     for task in draft.store().service_tasks(service.id).filter(|task| task.desired_state != TaskState::Remove)
     {
-        let better = |have: &Arc<Task>| (is_live(task), super::age(task)) > (is_live(have), super::age(have));
+        let runs = |task: &Task| is_live(task) && task.status.state == TaskState::Running;
+        let rank = |task: &Task| (is_live(task), runs(task), super::age(task));
+        let better = |have: &Arc<Task>| rank(task) > rank(have);
         if slots.get(&task.slot).is_none_or(better) {
             slots.insert(task.slot, task.clone());
         }
