@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -365,8 +366,9 @@ pub struct Task {
     pub service: ServiceId,
     /// The service's name when the task was made.
     pub service_name: Name,
-    /// What it runs, copied from the service, so later changes do not reach it.
-    pub spec: TaskSpec,
+    /// What it runs: the service's when the task was made, so later changes do not reach it. Tasks made from
+    /// the same spec share it in the store.
+    pub spec: Arc<TaskSpec>,
     /// The service's `spec_version` it was made from.
     pub spec_version: u64,
     /// Which of the replicas it is, from 1; 0 for a task of a global service.

@@ -66,7 +66,7 @@ impl ServiceMode {
 }
 
 /// What a task of the service is.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TaskSpec {
     /// The process.
     pub container: ContainerSpec,

@@ -33,7 +33,7 @@ impl<'a> Work<'a> {
         Self {
             service: task.service,
             service_name: &task.service_name,
-            spec: &task.spec,
+            spec: &*task.spec,
             spec_version: task.spec_version,
             slot: task.slot,
             node: task.node,

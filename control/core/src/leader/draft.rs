@@ -50,7 +50,8 @@ impl<'a> Draft<'a> {
         self.touched.len() >= BATCH_OBJECTS
     }
 
-    pub(crate) fn put_task(&mut self, task: Task) {
+    pub(crate) fn put_task(&mut self, mut task: Task) {
+        task.spec = self.store.shared_spec(&task);
         let old = self.store.task(task.id).cloned();
         if old.as_deref() != Some(&task) {
             self.change(Key::Task(task.id), Change::Task(Delta { old, new: Some(Arc::new(task)) }));

@@ -13,6 +13,7 @@ mod restart;
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crate::id::{Entropy, NodeId, ServiceId, TaskId};
 use crate::leader::draft::Draft;
@@ -201,7 +202,7 @@ fn new_task(service: &Service, instance: Instance, now: Timestamp, entropy: &mut
         meta: Meta { created_at: now, updated_at: now, ..Meta::default() },
         service: service.id,
         service_name: service.spec.name.clone(),
-        spec: service.spec.task.clone(),
+        spec: Arc::new(service.spec.task.clone()),
         spec_version: service.spec_version,
         slot: instance.slot,
         node: instance.node,

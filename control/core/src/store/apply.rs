@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::{Change, Conflict, Delta, Expect, Key, Object, Store, Transaction, Write};
 use crate::object::{Cluster, Meta, Network, Node, Service, Task};
+use crate::spec::TaskSpec;
 use crate::time::Timestamp;
 
 impl Store {
@@ -113,9 +114,21 @@ impl Store {
                 Change::Service(delta(self.services.get(&new.id), new, |it: &mut Service| it.meta = meta))
             }
             Object::Task(new) => {
-                Change::Task(delta(self.tasks.get(&new.id), new, |task: &mut Task| task.meta = meta))
+                let spec = self.shared_spec(&new);
+                Change::Task(delta(self.tasks.get(&new.id), new, |task: &mut Task| {
+                    task.meta = meta;
+                    task.spec = spec;
+                }))
             }
         }
+    }
+
+    /// The task's spec: where the task as it was, or its service, has an equal one, that very one. So each
+    /// spec is kept once, not once a task.
+    pub(crate) fn shared_spec(&self, task: &Task) -> Arc<TaskSpec> {
+        let before = self.tasks.get(&task.id).map(|task| &task.spec);
+        let mut known = before.into_iter().chain(self.task_specs.get(&task.service));
+        known.find(|known| **known == task.spec).unwrap_or(&task.spec).clone()
     }
 
     /// Makes a change that was found good: the indexes first, then the object.

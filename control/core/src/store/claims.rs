@@ -1,5 +1,7 @@
 //! What belongs to one object only, what refers to what, and the indexes that both are looked up in.
 
+use std::sync::Arc;
+
 use super::{Change, Claim, Conflict, Delta, Key, Store};
 use crate::id::NetworkId;
 use crate::object::{EndpointId, Network, Node, Service, Task, VNI_MAX, Vni};
@@ -180,7 +182,13 @@ impl Store {
                 self.host_ports.remove(&(port.published, port.protocol, old.id));
             }
         }
-        let Some(new) = new else { return };
+        let Some(new) = new else {
+            old.map(|old| self.task_specs.remove(&old.id));
+            return;
+        };
+        if self.task_specs.get(&new.id).is_none_or(|known| **known != new.spec.task) {
+            self.task_specs.insert(new.id, Arc::new(new.spec.task.clone()));
+        }
         self.service_names.insert(new.spec.name.as_str().to_ascii_lowercase(), new.id);
         for network in self.networks_of(new) {
             self.service_networks.insert((network, new.id));
@@ -235,13 +243,13 @@ impl Store {
 
     fn take_endpoint(&mut self, id: EndpointId) {
         if let Some(cluster) = self.cluster.as_mut().filter(|cluster| cluster.next_endpoint <= id.0) {
-            std::sync::Arc::make_mut(cluster).next_endpoint = id.0.saturating_add(1);
+            Arc::make_mut(cluster).next_endpoint = id.0.saturating_add(1);
         }
     }
 
     fn take_vni(&mut self, vni: Vni) {
         if let Some(cluster) = self.cluster.as_mut().filter(|cluster| cluster.next_vni <= vni.0) {
-            std::sync::Arc::make_mut(cluster).next_vni = vni.0.saturating_add(1);
+            Arc::make_mut(cluster).next_vni = vni.0.saturating_add(1);
         }
     }
 }

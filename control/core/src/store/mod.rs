@@ -22,6 +22,7 @@ use imbl::{OrdMap, OrdSet};
 use crate::id::{NetworkId, NodeId, ServiceId, TaskId};
 use crate::object::{Cluster, Network, Node, Service, Task};
 use crate::port::{Port, Protocol};
+use crate::spec::TaskSpec;
 
 pub use lookup::{Kind, LookupError};
 pub use snapshot::{SNAPSHOT_FORMAT, SNAPSHOT_MAX};
@@ -41,6 +42,8 @@ pub struct Store {
     tasks: OrdMap<TaskId, Arc<Task>>,
     /// Address given last in each network, so that the next one is given after it.
     cursors: OrdMap<NetworkId, IpAddr>,
+    /// What each service's tasks are now, for the tasks to share.
+    task_specs: OrdMap<ServiceId, Arc<TaskSpec>>,
     service_names: OrdMap<String, ServiceId>,
     network_names: OrdMap<String, NetworkId>,
     service_networks: OrdSet<(NetworkId, ServiceId)>,

@@ -1,5 +1,6 @@
 //! The whole store as bytes, and a digest that tells whether two stores hold the same.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -7,8 +8,9 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::{Change, DecodeError, Delta, Store};
-use crate::id::NetworkId;
+use crate::id::{NetworkId, ServiceId};
 use crate::object::{Cluster, Network, Node, Service, Task};
+use crate::spec::TaskSpec;
 
 /// Version of the snapshot's encoding.
 pub const SNAPSHOT_FORMAT: u16 = 1;
@@ -83,7 +85,14 @@ impl Store {
         for service in contents.services {
             self.take_in(Change::Service(Delta { old: None, new: Some(service) }))?;
         }
-        for task in contents.tasks {
+        // Tasks of specs that their services have no more share theirs, too.
+        let mut specs: BTreeMap<(ServiceId, u64), Arc<TaskSpec>> = BTreeMap::new();
+        for mut task in contents.tasks {
+            let shared = self.shared_spec(&task);
+            let known = specs.entry((task.service, task.spec_version)).or_insert(shared);
+            if *known == task.spec {
+                Arc::make_mut(&mut task).spec = known.clone();
+            }
             self.take_in(Change::Task(Delta { old: None, new: Some(task) }))?;
         }
         self.cursors = contents.cursors.into_iter().collect();

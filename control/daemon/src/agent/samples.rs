@@ -1,6 +1,7 @@
 //! A small cluster for tests: two networks and ingress, two services, this node and one other.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 
 use mesh_core::assignment::{AssignmentSet, EndpointView, NetworkView, PublishedView, ServiceView};
 use mesh_core::id::{NetworkId, NodeId, ServiceId, TaskId};
@@ -50,14 +51,14 @@ pub fn task(id: u8, slot: u32) -> Task {
         meta: Meta::default(),
         service: ServiceId::from_bits(WEB),
         service_name: "web".parse().unwrap(),
-        spec: TaskSpec {
+        spec: Arc::new(TaskSpec {
             container: ContainerSpec { image: "mesh/whoami:1".into(), ..ContainerSpec::default() },
             resources: Resources::default(),
             restart: RestartPolicy::default(),
             placement: Placement::default(),
             networks: Vec::new(),
             force_update: 0,
-        },
+        }),
         spec_version: 1,
         slot,
         node: Some(NodeId::from_bits(HERE)),

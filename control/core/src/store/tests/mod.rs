@@ -65,7 +65,7 @@ fn task(store: &Store, number: u128, id: u32, address: &str) -> Task {
         meta: crate::object::Meta::default(),
         service: service.id,
         service_name: service.spec.name.clone(),
-        spec: service.spec.task.clone(),
+        spec: Arc::new(service.spec.task.clone()),
         spec_version: 1,
         slot: 1,
         node: None,
@@ -348,4 +348,29 @@ fn check_indexes(store: &Store) -> Result<(), TestCaseError> {
 fn a_node_starts_unheard_of() {
     let (store, _) = small();
     assert!(store.nodes().all(|node| node.status.state == NodeState::Unknown));
+}
+
+#[test]
+fn tasks_of_one_spec_share_it() {
+    let (mut store, _) = small();
+    for number in 1..=2 {
+        let made = Write::create(
+            task(&store, number, u32::try_from(number).unwrap(), &format!("10.0.1.{}", 8 + number)).into(),
+        );
+        let transaction = Transaction { at: AT, writes: vec![made] };
+        // As it comes out of the log: nothing in it is shared.
+        let transaction = Transaction::from_bytes(&transaction.to_bytes().unwrap()).unwrap();
+        store.apply(store.index() + 1, &transaction).unwrap();
+    }
+    let shared = |store: &Store| {
+        let specs: Vec<_> = store.tasks().map(|task| task.spec.clone()).collect();
+        specs.len() == 2 && Arc::ptr_eq(&specs[0], &specs[1])
+    };
+    assert!(shared(&store));
+    // Also when the service has moved on.
+    let mut changed = Service::clone(&web(&store));
+    changed.spec.task.force_update = 7;
+    let write = Write::update(changed.into());
+    store.apply(store.index() + 1, &Transaction { at: AT, writes: vec![write] }).unwrap();
+    assert!(shared(&Store::from_snapshot(&store.to_snapshot().unwrap()).unwrap()));
 }
