@@ -5,6 +5,7 @@
 //! [`member`] (all that runs while the node is in a cluster) → [`office`] (its part as a manager) → [`manager`] (raft, [`leader`], endpoint in
 //! [`rpc`]) and [`agent`] (session, tasks, views). [`api`] serves users.
 
+pub mod acquaintance;
 pub mod addresses;
 pub mod agent;
 pub mod amend;

@@ -1,6 +1,5 @@
 //! Everything a node runs while it is in a cluster, put together and taken apart in the right order.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -13,6 +12,7 @@ use mesh_runtime::native::{NativeConfig, NativeRuntime};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::acquaintance::Acquaintance;
 use crate::addresses::{local_addresses, path_mtu, uplinks};
 use crate::agent::facts::NodeFacts;
 use crate::agent::network::{Network, dns_socket, end_dns, forget_dns};
@@ -94,7 +94,7 @@ impl Member {
         let tls = LiveTls::new(&keys.identity(), state.identity().load_trust()?)?;
         let saved = SavedFile::new(state.view()).load()?;
         let record = Record::new(state.clone(), membership.clone());
-        let (managers, known) = watch::channel(membership.managers.clone());
+        let managers = Acquaintance::new(membership.managers.clone());
         // Managers and session first: a restarted node is missed after three heartbeats, and all that follows
         // takes its time.
         let place = Place {
@@ -102,13 +102,14 @@ impl Member {
             record: record.clone(),
             tls: tls.clone(),
             keys: keys.clone(),
-            managers: known.clone(),
+            managers: managers.clone(),
             api: api.clone(),
         };
         let office = Office::open(place, manager).await?;
         let (agent, inbox) = ways();
-        let (session_state, session, end_session) = hold_session(&membership, &tls, managers, &agent, saved);
-        tokio::spawn(record.clone().remember(known.clone()));
+        let (session_state, session, end_session) =
+            hold_session(&membership, &tls, managers.clone(), &agent, saved);
+        tokio::spawn(record.clone().remember(managers.watch()));
         tokio::spawn(record.clone().follow(agent.standing.clone()));
         let (stop_agent, agent_stops) = watch::channel(false);
         let files = state.identity();
@@ -116,7 +117,7 @@ impl Member {
             keys: keys.clone(),
             files: files.clone(),
             tls: tls.clone(),
-            managers: known,
+            managers: managers.watch(),
             standing: agent.standing.clone(),
             post: office.post(),
             clock: system_clock(),
@@ -315,7 +316,7 @@ type HeldSession = (watch::Receiver<SessionState>, JoinHandle<()>, watch::Sender
 fn hold_session(
     membership: &Membership,
     tls: &LiveTls,
-    managers: watch::Sender<Vec<SocketAddr>>,
+    managers: Acquaintance,
     agent: &AgentHandle,
     saved: Saved,
 ) -> HeldSession {

@@ -13,7 +13,6 @@ mod seating;
 mod start;
 mod waiting;
 
-use std::net::SocketAddr;
 use std::sync::{Mutex, PoisonError};
 
 use mesh_identity::LiveTls;
@@ -25,6 +24,7 @@ use tokio::task::JoinHandle;
 use self::calls::Calls;
 pub use self::departure::Loss;
 use self::keeper::Keeper;
+use crate::acquaintance::Acquaintance;
 use crate::api::forward::RemoteApi;
 use crate::error::DaemonError;
 use crate::keys::Keys;
@@ -101,7 +101,7 @@ pub struct Place {
     /// Where its keys are kept.
     pub keys: Keys,
     /// Managers that it knows.
-    pub managers: watch::Receiver<Vec<SocketAddr>>,
+    pub managers: Acquaintance,
     /// The API, for other managers.
     pub api: RemoteApi,
 }
@@ -110,7 +110,7 @@ impl Place {
     /// The way to the other managers.
     fn calls(&self) -> Calls {
         Calls {
-            managers: self.managers.clone(),
+            managers: self.managers.watch(),
             own: self.record.now().manager_addr(),
             tls: self.tls.clone(),
         }

@@ -146,6 +146,18 @@ async fn managers_that_were_dropped_come_back_as_workers_and_make_no_second_clus
     first.seated().await;
 }
 
+/// As one does that went before it heard of the last that joined.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_manager_finds_those_that_its_own_state_tells_of() {
+    let [first, second, third] = three().await;
+    let (gone, stopped) = (first.stop().await, second.stop().await);
+    third.office.force_new_cluster().await.unwrap();
+    stopped.knows_only(&[gone.addr(), stopped.addr()]);
+    let second = stopped.start().await;
+    assert_eq!(second.open_not_at(Some(second.addr())).await.0, third.addr());
+    second.vacant().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_manager_that_does_not_answer_is_not_let_in() {
     let first = Node::found().await;

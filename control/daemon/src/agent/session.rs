@@ -23,6 +23,7 @@ use super::outbox::Outbox;
 use super::roster::{Roster, Turn};
 use super::saved::Saved;
 use super::ways::Event;
+use crate::acquaintance::Acquaintance;
 use crate::describe::describe;
 use crate::entropy::SystemEntropy;
 use crate::rpc::envelope;
@@ -117,7 +118,7 @@ enum SessionError {
 pub async fn keep(
     settings: SessionSettings,
     saved: &Saved,
-    managers: watch::Sender<Vec<SocketAddr>>,
+    managers: Acquaintance,
     state: watch::Sender<SessionState>,
     mut end: End,
 ) {
@@ -131,7 +132,7 @@ pub async fn keep(
         end: end.clone(),
     };
     loop {
-        let known = keeper.managers.borrow().clone();
+        let known = keeper.managers.now();
         match roster.next(&known, &mut SystemEntropy) {
             None => return,
             Some(Turn::Wait(wait)) => tokio::select! {
@@ -159,7 +160,7 @@ pub async fn keep(
 /// What one session leaves to the next.
 struct Keeper {
     settings: SessionSettings,
-    managers: watch::Sender<Vec<SocketAddr>>,
+    managers: Acquaintance,
     state: watch::Sender<SessionState>,
     end: End,
     following: Following,
@@ -169,14 +170,7 @@ struct Keeper {
 impl Keeper {
     /// Writes down where managers answer.
     fn learn(&self) {
-        let managers = self.following.managers();
-        if !managers.is_empty() {
-            self.managers.send_if_modified(|known| {
-                let changed = *known != managers;
-                *known = managers;
-                changed
-            });
-        }
+        self.managers.assign(self.following.managers());
     }
 }
 

@@ -8,6 +8,8 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use mesh_identity::LiveTls;
+use rustls::ClientConfig;
+use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tonic::transport::Channel;
@@ -23,7 +25,8 @@ const ANSWER: Duration = Duration::from_secs(5);
 /// How long it may take until this node votes: all that the others know has to be sent first.
 const ENTRY: Duration = Duration::from_mins(1);
 
-/// How long a manager that starts waits for a word against it.
+/// How long a manager that starts waits for another to accept a connection, and then for a word against it. The
+/// handshake in between has its own time: a busy machine takes long over it.
 const GLANCE: Duration = Duration::from_millis(500);
 
 /// How long a departure may take.
@@ -104,23 +107,15 @@ impl Calls {
     pub async fn is_refused(&self) -> bool {
         let Ok(tls) = self.tls.client_config().map(Arc::new) else { return false };
         let managers = self.managers.borrow().clone();
-        let asked = managers.into_iter().filter(|manager| *manager != self.own).map(|manager| {
-            let tls = Arc::clone(&tls);
-            async move {
-                let channel = client::connect(manager.to_string(), tls).await.ok()?;
-                ManagersClient::new(channel).members(MembersRequest {}).await.err()
+        let others = managers.into_iter().filter(|manager| *manager != self.own);
+        let mut words =
+            others.map(|manager| word(manager, Arc::clone(&tls))).collect::<FuturesUnordered<_>>();
+        while let Some(word) = words.next().await {
+            if word.is_some_and(|status| status.code() == Code::PermissionDenied) {
+                return true;
             }
-        });
-        let mut answers = asked.collect::<FuturesUnordered<_>>();
-        let refused = async {
-            while let Some(answer) = answers.next().await {
-                if answer.is_some_and(|status| status.code() == Code::PermissionDenied) {
-                    return true;
-                }
-            }
-            false
-        };
-        timeout(GLANCE, refused).await.unwrap_or(false)
+        }
+        false
     }
 
     /// Asks one manager after the other until one answers.
@@ -152,6 +147,15 @@ impl Calls {
             }
         })
     }
+}
+
+/// What a manager has against this node as one; `None` when it has nothing, or says nothing soon.
+async fn word(manager: SocketAddr, tls: Arc<ClientConfig>) -> Option<Status> {
+    // One that is away must not hold this node up for long.
+    drop(timeout(GLANCE, TcpStream::connect(manager)).await.ok()?.ok()?);
+    let channel = client::connect(manager.to_string(), tls).await.ok()?;
+    // One that has nothing against it passes the question on, which may take long.
+    timeout(GLANCE, ManagersClient::new(channel).members(MembersRequest {})).await.ok()?.err()
 }
 
 fn failed(message: String) -> CallError {

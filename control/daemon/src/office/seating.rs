@@ -117,6 +117,7 @@ impl Keeper {
         let membership = self.place.record.now();
         let own = Own { raft_id: membership.raft_id.unwrap_or_default(), addr: membership.manager_addr() };
         tokio::spawn(self.place.keys.clone().follow(raft.clone()));
+        tokio::spawn(self.place.managers.clone().follow(raft.members(), own.addr));
         let part = raft.members().borrow().get(own.raft_id).map(|member| member.part);
         let manager = Manager::start(Parts {
             raft,

@@ -35,7 +35,7 @@ impl Keeper {
             Due::Ask => Outcome::Group(calls.members().await),
             Due::Enter => Outcome::Entered(calls.enter(membership.raft_id.unwrap_or_default()).await),
             Due::Watch => {
-                missed(self.place.managers.clone(), calls.own).await;
+                missed(self.place.managers.watch(), calls.own).await;
                 Outcome::Missed
             }
             Due::Outlast => {
@@ -51,7 +51,7 @@ impl Keeper {
 
     /// Resolves when nobody needs this manager's vote any more.
     async fn outlast(&self, own: SocketAddr) {
-        let mut managers = self.place.managers.clone();
+        let mut managers = self.place.managers.watch();
         if managers.wait_for(|known| !known.contains(&own)).await.is_err() {
             std::future::pending::<()>().await;
         }

@@ -23,6 +23,7 @@ use mesh_identity::{
     UnlockKey,
 };
 use mesh_raft::{Raft, RaftConfig};
+use meshd::acquaintance::Acquaintance;
 use meshd::addresses::Addresses;
 use meshd::agent::facts::NodeFacts;
 use meshd::agent::saved::SavedFile;
@@ -337,7 +338,7 @@ impl Worker {
             outbox: agent.outbox.clone(),
             events: agent.events.clone(),
         };
-        let (managers, _) = watch::channel(admission.membership.managers.clone());
+        let managers = Acquaintance::new(admission.membership.managers.clone());
         let (told, state) = watch::channel(SessionState::Lost { error: String::new() });
         let (end, ends) = watch::channel(None);
         let session =

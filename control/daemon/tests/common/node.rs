@@ -9,6 +9,7 @@ use mesh_core::spec::{Availability, Role};
 use mesh_core::store::Store;
 use mesh_identity::{Authority, JoinToken, LiveTls, TrustBundle, UnlockKey};
 use mesh_raft::{Raft, RoleState};
+use meshd::acquaintance::Acquaintance;
 use meshd::addresses::Addresses;
 use meshd::agent::facts::NodeFacts;
 use meshd::agent::saved::SavedFile;
@@ -148,14 +149,14 @@ impl Node {
         let state = StateDir::new(dir.path().to_owned());
         let tls = LiveTls::new(&keys.identity(), state.identity().load_trust().unwrap()).unwrap();
         let record = Record::new(state.clone(), membership.clone());
-        let (managers, known) = watch::channel(membership.managers.clone());
+        let managers = Acquaintance::new(membership.managers.clone());
         let api = RemoteApi::default();
         let place = Place {
             state: state.clone(),
             record: record.clone(),
             tls: tls.clone(),
             keys: keys.clone(),
-            managers: known.clone(),
+            managers: managers.clone(),
             api: api.clone(),
         };
         let office = Office::open(place, start).await.unwrap();
@@ -172,9 +173,9 @@ impl Node {
             outbox: agent.outbox.clone(),
             events: agent.events.clone(),
         };
-        let session =
-            tokio::spawn(async move { session::keep(settings, &saved, managers, told, ends).await });
-        tokio::spawn(record.clone().remember(known.clone()));
+        let known = managers.clone();
+        let session = tokio::spawn(async move { session::keep(settings, &saved, known, told, ends).await });
+        tokio::spawn(record.clone().remember(managers.watch()));
         tokio::spawn(record.clone().follow(agent.standing.clone()));
         let facts = NodeFacts {
             id: membership.node,
@@ -190,7 +191,7 @@ impl Node {
             keys: keys.clone(),
             files: state.identity(),
             tls,
-            managers: known,
+            managers: managers.watch(),
             standing: agent.standing.clone(),
             post: office.post(),
             clock: system_clock(),
@@ -350,6 +351,17 @@ impl Stopped {
         let moved = Membership { listen_addr: addr, advertise_port: Some(addr.port()), ..membership };
         state.save(&moved).unwrap();
         addr
+    }
+
+    /// It was assigned no other managers than these before it stopped.
+    pub fn knows_only(&self, managers: &[SocketAddr]) {
+        let state = StateDir::new(self.dir.path().to_owned());
+        let membership = state.load().unwrap().unwrap();
+        state.save(&Membership { managers: managers.to_vec(), ..membership }).unwrap();
+    }
+
+    pub fn addr(&self) -> SocketAddr {
+        StateDir::new(self.dir.path().to_owned()).load().unwrap().unwrap().manager_addr()
     }
 
     pub fn raft_file(&self) -> PathBuf {
