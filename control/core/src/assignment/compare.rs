@@ -9,7 +9,7 @@ use super::{AssignmentChanges, AssignmentSet};
 use crate::id::{NodeId, ServiceId};
 use crate::name::Name;
 use crate::object::{AllocatedPort, Task, TaskEndpoint, TaskState};
-use crate::spec::TaskSpec;
+use crate::spec::{GenericAmount, TaskSpec};
 use crate::time::Timestamp;
 
 /// What an agent has to do for a task. What agents observe of it, and the log's bookkeeping, are left out: its
@@ -25,6 +25,7 @@ struct Work<'a> {
     desired_state: TaskState,
     endpoints: &'a [TaskEndpoint],
     host_ports: &'a [AllocatedPort],
+    generic: &'a BTreeMap<String, GenericAmount>,
     start_at: Timestamp,
 }
 
@@ -40,6 +41,7 @@ impl<'a> Work<'a> {
             desired_state: task.desired_state,
             endpoints: &task.endpoints,
             host_ports: &task.host_ports,
+            generic: &task.generic,
             start_at: task.start_at,
         }
     }

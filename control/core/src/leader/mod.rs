@@ -350,7 +350,7 @@ impl Leader {
             Object::Task(task) => {
                 self.orchestrator.look_again(task.service);
                 self.allocator.look_again(task.id);
-                self.scheduler.look_again(task.id, self.store.task(task.id).map(|task| &**task));
+                self.scheduler.look_again(task.id, self.store.task(task.id));
             }
             Object::Cluster(_) | Object::Network(_) | Object::Service(_) => {}
         }

@@ -1,162 +1,185 @@
 //! The scheduler: gives each pending task a node. Nodes that may not run it are filtered out, and counted,
-//! so that the user is told why; of the rest, the one with the fewest tasks of the service gets it, then
-//! the one with the fewest tasks in all.
+//! so that the user is told why; of the rest, the one with the fewest tasks of the service gets it, then the
+//! one that is least full.
 //!
-//! Tasks of one service are placed together: nodes are filtered once for all of them and kept in a heap, so
-//! the cost is nodes + tasks, not nodes × tasks.
+//! Tasks of one spec are placed together. What waits is tried again when a node that changed would take it,
+//! which is found out by asking that node alone; so neither many tasks that wait nor many nodes make a change
+//! dear.
 
+mod failures;
 mod filter;
+mod generic;
 mod load;
 mod spread;
 #[cfg(test)]
 mod tests;
+mod tree;
+mod waiting;
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::id::{ServiceId, TaskId};
+use crate::id::{NodeId, TaskId};
 use crate::leader::draft::{Draft, managed};
 use crate::object::{Task, TaskState};
 use crate::store::{Change, Delta, Store};
+use failures::Failures;
 use filter::Explanation;
 use load::Loads;
-use spread::Ranking;
+use spread::{Ranking, Scale};
+use waiting::{Kind, Waiting};
 
 /// The pending tasks and what the nodes carry.
 #[derive(Debug)]
 pub(crate) struct Scheduler {
     loads: Loads,
-    fresh: BTreeSet<TaskId>,
-    /// Found no node; tried again when a node changes or a task gives one room.
-    parked: BTreeSet<TaskId>,
+    failures: Failures,
+    waiting: Waiting,
 }
 
 impl Scheduler {
     pub(crate) fn new(store: &Store) -> Self {
-        let fresh = store.tasks().filter(|task| is_pending(task)).map(|task| task.id).collect();
-        Self { loads: Loads::new(store), fresh, parked: BTreeSet::new() }
+        let mut waiting = Waiting::default();
+        store.tasks().filter(|task| is_pending(task)).for_each(|task| waiting.add(task));
+        Self { loads: Loads::new(store), failures: Failures::default(), waiting }
     }
 
     /// Notes what a change means, whether it is committed or drafted.
     pub(crate) fn notice(&mut self, change: &Change) {
         match change {
             Change::Node(Delta { old, new }) => {
-                match (old, new) {
-                    (_, Some(node)) => self.loads.put_node(node),
-                    (Some(node), None) => self.loads.remove_node(node.id),
-                    (None, None) => {}
+                let Some(node) = new.as_ref().or(old.as_ref()).map(|node| node.id) else { return };
+                let before = self.waiting.before(&self.loads, node, None);
+                if let Some(new) = new {
+                    self.loads.put_node(new);
+                } else {
+                    self.loads.remove_node(node);
+                    self.failures.forget(node);
                 }
-                self.fresh.append(&mut self.parked);
+                self.waiting.after(&self.loads, node, before);
             }
             Change::Task(Delta { old, new }) => {
                 let Some(task) = new.as_ref().or(old.as_ref()) else { return };
-                self.set_task(task.id, new.as_deref());
                 if let (Some(old), Some(new)) = (old, new) {
-                    self.loads.note_failure(old, new);
+                    self.failures.note(old, new);
                 }
-                let made_room = old.as_ref().is_some_and(|old| load::weighs(old))
-                    && new
-                        .as_ref()
-                        .is_none_or(|new| !load::weighs(new) || new.desired_state > TaskState::Running);
-                if made_room {
-                    self.fresh.append(&mut self.parked);
-                }
+                self.set_task(task.id, new.as_ref());
             }
             Change::Cluster(_) | Change::Network(_) | Change::Service(_) => {}
         }
     }
 
     pub(crate) fn has_work(&self) -> bool {
-        !self.fresh.is_empty()
+        self.waiting.is_due()
     }
 
     /// Takes a task as the store has it, because a decision about it was not carried out.
-    pub(crate) fn look_again(&mut self, id: TaskId, task: Option<&Task>) {
+    pub(crate) fn look_again(&mut self, id: TaskId, task: Option<&Arc<Task>>) {
         self.set_task(id, task);
-        self.fresh.append(&mut self.parked);
+        task.filter(|task| is_pending(task)).into_iter().for_each(|task| self.waiting.add(task));
     }
 
-    fn set_task(&mut self, id: TaskId, task: Option<&Task>) {
-        self.loads.set_task(id, task);
-        match task.filter(|task| is_pending(task)) {
-            Some(_) if self.parked.contains(&id) => {}
-            Some(_) => drop(self.fresh.insert(id)),
-            None => {
-                self.fresh.remove(&id);
-                self.parked.remove(&id);
-            }
+    fn set_task(&mut self, id: TaskId, task: Option<&Arc<Task>>) {
+        if self.loads.differs(id, task.map(|task| &**task)) {
+            self.change_load(id, task);
+        } else {
+            self.loads.set_task(id, task);
         }
+        match task.filter(|task| is_pending(task)) {
+            Some(_) if self.waiting.has(id) => {}
+            Some(task) => self.waiting.add(task),
+            None => self.waiting.remove(id),
+        }
+    }
+
+    /// Lets nodes carry a task as it is now. It holds something on one node at a time, and never moves.
+    fn change_load(&mut self, id: TaskId, task: Option<&Arc<Task>>) {
+        let counted = self.loads.task(id).or(task);
+        let Some((node, service)) = counted.and_then(|task| Some((task.node?, task.service))) else { return };
+        let before = self.waiting.before(&self.loads, node, Some(service));
+        self.loads.set_task(id, task);
+        self.waiting.after(&self.loads, node, before);
     }
 
     /// Places tasks until the batch is full.
     pub(crate) fn plan(&mut self, draft: &mut Draft<'_>) {
-        let mut groups: BTreeMap<(ServiceId, u64), Vec<Arc<Task>>> = BTreeMap::new();
-        for id in std::mem::take(&mut self.fresh) {
-            match draft.store().task(id).filter(|task| is_pending(task)) {
-                Some(task) if !draft.is_full() => {
-                    groups.entry((task.service, task.spec_version)).or_default().push(task.clone());
-                }
-                Some(_) => drop(self.fresh.insert(id)),
-                None => {}
-            }
+        while !draft.is_full()
+            && let Some(task) = self.waiting.next_pinned()
+        {
+            self.place_pinned(draft, task);
         }
-        for tasks in groups.into_values() {
-            let (pinned, free): (Vec<_>, Vec<_>) = tasks.into_iter().partition(|task| task.node.is_some());
-            for task in pinned {
-                self.place_pinned(draft, &task);
-            }
-            self.place_group(draft, &free);
+        while !draft.is_full()
+            && let Some(kind) = self.waiting.next_due()
+        {
+            self.place_group(draft, &kind);
+            self.tell_group(draft, &kind);
         }
     }
 
-    fn place_pinned(&mut self, draft: &mut Draft<'_>, task: &Arc<Task>) {
-        if draft.is_full() {
-            self.fresh.insert(task.id);
-            return;
-        }
-        let mut explanation = Explanation::default();
-        let load = task.node.and_then(|node| self.loads.get(node));
-        let fits = load.is_some_and(|load| explanation.admits(load, task));
-        if fits {
-            self.assign(draft, task, task.node);
+    fn place_pinned(&mut self, draft: &mut Draft<'_>, id: TaskId) {
+        let Some(task) = draft.store().task(id).cloned() else { return };
+        let place = task.node.and_then(|node| self.loads.get(node));
+        let mut why = Explanation::default();
+        let refusal = place.map(|(node, load)| filter::refusal(node, load, &task));
+        if let (Some(node), Some(None)) = (task.node, refusal) {
+            self.assign(draft, &task, node, "scheduler confirmed task can run on preassigned node");
         } else {
-            self.park(draft, task, &explanation);
+            why.change(None, refusal.flatten());
+            tell(draft, &task, &why.to_string());
         }
     }
 
-    /// Places tasks that are alike but for their slot.
-    fn place_group(&mut self, draft: &mut Draft<'_>, tasks: &[Arc<Task>]) {
-        let Some(first) = tasks.first() else { return };
-        let mut ranking = Ranking::new(&self.loads, first, draft.now());
-        let mut why = None;
-        for task in tasks {
-            if draft.is_full() {
-                self.fresh.insert(task.id);
+    /// Places tasks that are alike, the lower slots first, as long as there are nodes for them.
+    fn place_group(&mut self, draft: &mut Draft<'_>, kind: &Kind) {
+        let Some(group) = self.waiting.group(kind).filter(|group| !group.is_refused()) else { return };
+        let example = group.example();
+        let mut ranking = Ranking::new(self.scale(&example, draft));
+        while !draft.is_full()
+            && let Some(id) = self.waiting.group(kind).and_then(|group| group.next())
+        {
+            let Some(task) = draft.store().task(id).filter(|task| is_pending(task)).cloned() else {
+                self.waiting.remove(id);
                 continue;
-            }
-            if let Some(node) = ranking.take_best(&self.loads, task) {
-                self.assign(draft, task, Some(node));
-                ranking.put_back(&self.loads, node);
-            } else {
-                let why = why.get_or_insert_with(|| Explanation::of(&self.loads, task));
-                self.park(draft, task, why);
+            };
+            let Some(node) = ranking.take_best(self.scale(&example, draft)) else {
+                self.waiting.refuse(kind, Explanation::of(&self.loads, &example));
+                return;
+            };
+            self.assign(draft, &task, node, "scheduler assigned task to node");
+            ranking.put_back(self.scale(&example, draft), node);
+        }
+    }
+
+    /// Tells the tasks of a group why they wait, if they do.
+    fn tell_group(&mut self, draft: &mut Draft<'_>, kind: &Kind) {
+        while !draft.is_full() {
+            let Some((id, why)) = self.waiting.group(kind).and_then(|group| group.tell()) else {
+                return self.waiting.done(kind);
+            };
+            if let Some(task) = draft.store().task(id).cloned() {
+                tell(draft, &task, why);
             }
         }
     }
 
-    fn assign(&mut self, draft: &mut Draft<'_>, task: &Task, node: Option<crate::id::NodeId>) {
-        let mut task = managed(task, TaskState::Assigned, "scheduler assigned task to node", "", draft.now());
-        task.node = node;
-        self.loads.set_task(task.id, Some(&task));
+    fn scale<'a>(&'a self, task: &'a Task, draft: &Draft<'_>) -> Scale<'a> {
+        Scale { loads: &self.loads, failures: &self.failures, task, now: draft.now() }
+    }
+
+    fn assign(&mut self, draft: &mut Draft<'_>, task: &Task, node: NodeId, message: &str) {
+        let claimed = self.loads.get(node).and_then(|(node, load)| generic::claim(node, &load.generic, task));
+        let mut task = managed(task, TaskState::Assigned, message, "", draft.now());
+        task.node = Some(node);
+        task.generic = claimed.unwrap_or_default();
+        let id = task.id;
         draft.put_task(task);
+        self.set_task(id, draft.store().task(id));
     }
+}
 
-    fn park(&mut self, draft: &mut Draft<'_>, task: &Task, explanation: &Explanation) {
-        self.parked.insert(task.id);
-        let err = explanation.to_string();
-        if task.status.err != err {
-            draft.put_task(managed(task, TaskState::Pending, &task.status.message, &err, draft.now()));
-        }
+/// Writes on a task why it waits.
+fn tell(draft: &mut Draft<'_>, task: &Task, why: &str) {
+    if task.status.err != why {
+        draft.put_task(managed(task, TaskState::Pending, &task.status.message, why, draft.now()));
     }
 }
 
