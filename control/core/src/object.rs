@@ -166,6 +166,22 @@ pub struct Service {
     pub update: Option<UpdateStatus>,
     /// How often a job was run; `None` for what is no job.
     pub job: Option<JobStatus>,
+    /// How far the rebalance is that a user asked for; `None` when there is none.
+    pub rebalance: Option<Rebalance>,
+}
+
+/// How far a rebalance of a service is: tasks move from the nodes with the most of them to those with the
+/// fewest, new one first, while that makes the spread better.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rebalance {
+    /// Tasks that move at once at most.
+    pub parallelism: u32,
+    /// When it was asked for.
+    pub started_at: Timestamp,
+    /// Tasks that are to leave their node when their successors serve.
+    pub moving: BTreeSet<TaskId>,
+    /// Tasks that were moved.
+    pub moved: u32,
 }
 
 /// How far a change of a service's tasks is, update or rollback. It is all that a new leader needs to carry on.
@@ -385,6 +401,8 @@ pub struct Task {
     pub host_ports: Vec<AllocatedPort>,
     /// Its desired state rises to `RUNNING` no earlier than this (restart delay).
     pub start_at: Timestamp,
+    /// When the restarts that led to it were made, as far as its restart policy counts them; the oldest first.
+    pub restarts: Vec<Timestamp>,
     /// When the managers heard that it runs, by the leader's clock.
     pub running_at: Option<Timestamp>,
     /// How it leaves, once it is to be stopped.

@@ -36,6 +36,7 @@ pub fn create_service(
         endpoint,
         update: None,
         job,
+        rebalance: None,
     };
     Ok((id, Transaction { at: now, writes: vec![Write::create(service.into())] }))
 }

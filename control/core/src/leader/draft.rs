@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::object::{EndpointId, Node, Task, TaskState};
+use crate::object::{EndpointId, Node, Service, Task, TaskState};
 use crate::store::{Change, Delta, Expect, Key, Object, Store, Transaction, Write};
 use crate::time::Timestamp;
 
@@ -62,6 +62,14 @@ impl<'a> Draft<'a> {
         let old = self.store.node(node.id).cloned();
         if old.as_deref() != Some(&node) {
             self.change(Key::Node(node.id), Change::Node(Delta { old, new: Some(Arc::new(node)) }));
+        }
+    }
+
+    pub(crate) fn put_service(&mut self, service: Service) {
+        let old = self.store.service(service.id).cloned();
+        if old.as_deref() != Some(&service) {
+            let id = service.id;
+            self.change(Key::Service(id), Change::Service(Delta { old, new: Some(Arc::new(service)) }));
         }
     }
 

@@ -284,7 +284,6 @@ impl Leader {
         for change in changes {
             self.orphans.observe(change);
             self.reports.observe(&self.store, change);
-            self.orchestrator.committed(&self.store, change);
             if let Some((node, session)) = self.liveness.observe(&self.store, change, now) {
                 self.close(node, session);
                 actions.close.push(session);
@@ -352,7 +351,8 @@ impl Leader {
                 self.allocator.look_again(task.id);
                 self.scheduler.look_again(task.id, self.store.task(task.id));
             }
-            Object::Cluster(_) | Object::Network(_) | Object::Service(_) => {}
+            Object::Service(service) => self.orchestrator.look_again(service.id),
+            Object::Cluster(_) | Object::Network(_) => {}
         }
     }
 

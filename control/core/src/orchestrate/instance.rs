@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use super::{Instance, Orchestrator, history_limit, is_live, is_outdated, new_task};
+use super::{Instance, Orchestrator, history_limit, is_live, is_outdated, new_task, restart};
 use crate::id::{Entropy, ServiceId};
 use crate::leader::draft::{Draft, managed};
 use crate::object::{NodeState, Service, Task, TaskState, UpdateState};
@@ -67,7 +67,7 @@ impl Orchestrator {
         let tried = last.id != holder.id && ended_by_itself(last) && !is_outdated(service, last);
         if tried && (moves || is_outdated(service, holder)) {
             self.replace(draft, service, instance, last, entropy);
-        } else if moves && self.restarts.allows(instance, holder, draft.now()) {
+        } else if moves && restart::allows(draft, service, instance, holder) {
             change(draft, service, instance, order(service), entropy);
         } else if moves {
             retire(draft, holder, TaskState::Shutdown);
@@ -83,7 +83,7 @@ impl Orchestrator {
         last: &Task,
         entropy: &mut dyn Entropy,
     ) {
-        if !self.restarts.allows(instance, last, draft.now()) {
+        if !restart::allows(draft, service, instance, last) {
             return;
         }
         // A task that failed before its turn to start, as one whose image nobody has does at once, is followed
@@ -93,6 +93,7 @@ impl Orchestrator {
             return;
         }
         let mut task = new_task(service, instance, draft.now(), entropy);
+        task.restarts = restart::carried(service, last, draft.now());
         if ended_by_itself(last) {
             task.start_at = draft.now() + last.spec.restart.delay;
         }
@@ -136,6 +137,9 @@ pub(super) fn change(
         retire(draft, task, TaskState::Shutdown);
     });
     let mut task = new_task(service, instance, draft.now(), entropy);
+    if let Some(last) = live.last() {
+        task.restarts = restart::carried(service, last, draft.now());
+    }
     if stays.is_none() && is_vacating(draft.store(), instance) {
         task.desired_state = TaskState::Ready;
     }

@@ -22,7 +22,6 @@ use crate::port::PublishMode;
 use crate::spec::ServiceMode;
 use crate::store::{Change, Delta, Store};
 use crate::time::Timestamp;
-use restart::Restarts;
 
 /// One of a service's places for a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -41,7 +40,6 @@ pub(crate) struct Orchestrator {
     instances: BTreeSet<Instance>,
     timers: BTreeSet<(Timestamp, Instance)>,
     globals: BTreeSet<ServiceId>,
-    restarts: Restarts,
 }
 
 impl Orchestrator {
@@ -51,7 +49,6 @@ impl Orchestrator {
         Self {
             services: store.services().map(|service| service.id).chain(orphaned).collect(),
             globals: store.services().filter(is_global).map(|service| service.id).collect(),
-            restarts: Restarts::new(store),
             ..Self::default()
         }
     }
@@ -68,11 +65,6 @@ impl Orchestrator {
             }
             Change::Cluster(_) | Change::Network(_) => {}
         }
-    }
-
-    /// Counts restarts; committed changes only.
-    pub(crate) fn committed(&mut self, store: &Store, change: &Change) {
-        self.restarts.observe(store, change);
     }
 
     /// Looks at a service again, because a decision about it was not carried out.
@@ -217,6 +209,7 @@ fn new_task(service: &Service, instance: Instance, now: Timestamp, entropy: &mut
         endpoints: Vec::new(),
         host_ports: host.copied().collect(),
         start_at: now,
+        restarts: Vec::new(),
         running_at: None,
         leaving: None,
         generic: BTreeMap::new(),

@@ -64,6 +64,7 @@ pub fn task(id: u8, slot: u32) -> Task {
         node: Some(NodeId::from_bits(HERE)),
         desired_state: TaskState::Running,
         start_at: Timestamp::ZERO,
+        restarts: Vec::new(),
         status: TaskStatus {
             state: TaskState::Assigned,
             timestamp: Timestamp::ZERO,

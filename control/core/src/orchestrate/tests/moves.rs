@@ -129,7 +129,9 @@ fn a_successor_that_fails_is_tried_again_after_the_delay_beside_the_old_one() {
 
 #[test]
 fn tries_run_out_and_the_old_task_stays() {
-    let mut cluster = VirtualCluster::new(2, 5);
+    let mut init = crate::testing::init_request();
+    init.spec.task_history_limit = 0;
+    let mut cluster = VirtualCluster::with(init, 2, 5);
     let mut spec = start_first(1);
     spec.task.restart.max_attempts = 2;
     let service = cluster.create_service(spec).unwrap();

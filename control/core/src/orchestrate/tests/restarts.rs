@@ -123,17 +123,61 @@ fn attempts_come_back_when_the_window_has_passed() {
     assert_eq!(end_again_and_again(&mut cluster, service, TaskState::Failed, 10), 3);
 }
 
-#[test]
-fn a_new_leader_remembers_the_attempts_that_the_history_shows() {
+/// A slot whose restarts are counted within a minute and, after two, used up; when that was.
+fn spent_within_a_minute() -> (VirtualCluster, ServiceId) {
     let mut cluster = VirtualCluster::new(1, 11);
     let mut spec = service_spec("web", 1);
-    spec.task.restart.max_attempts = 3;
+    (spec.task.restart.max_attempts, spec.task.restart.window) = (2, secs(60));
     let service = cluster.create_service(spec).unwrap();
-    assert_eq!(end_again_and_again(&mut cluster, service, TaskState::Failed, 3), 3);
-    cluster.run_for(secs(1));
+    assert_eq!(end_again_and_again(&mut cluster, service, TaskState::Failed, 10), 3);
+    (cluster, service)
+}
+
+#[test]
+fn attempts_that_are_used_up_stay_so_however_late_one_looks() {
+    let (mut cluster, service) = spent_within_a_minute();
+    cluster.run_for(secs(600));
+    cluster.update_service(service, |spec| spec.labels = [("a".to_owned(), "b".to_owned())].into()).unwrap();
     cluster.new_leader();
     cluster.run_for(secs(1));
-    assert_eq!(end_again_and_again(&mut cluster, service, TaskState::Failed, 10), 1);
+    assert!(cluster.live(service).is_empty());
+}
+
+#[test]
+fn the_window_is_counted_back_from_the_end_of_the_task() {
+    for (runs, ends) in [(secs(20), 3), (secs(25), 3), (secs(31), 6)] {
+        let mut cluster = VirtualCluster::new(1, 11);
+        cluster.behave(Behaviour { ends: Some((runs, TaskState::Failed)), ..Behaviour::default() });
+        let mut spec = service_spec("web", 1);
+        (spec.task.restart.max_attempts, spec.task.restart.window) = (2, secs(60));
+        let service = cluster.create_service(spec).unwrap();
+        let mut ended = std::collections::BTreeSet::new();
+        for _ in 0..200 {
+            cluster.run_for(secs(1));
+            let failed = cluster.store.service_tasks(service).filter(|task| task.status.state.is_final());
+            ended.extend(failed.map(|task| task.id));
+        }
+        assert_eq!(ended.len(), ends, "tasks that run for {runs:?}: two restarts fit into a minute, or not");
+    }
+}
+
+#[test]
+fn neither_a_short_history_nor_a_new_leader_gives_more_attempts() {
+    for limit in [0, 1, 5] {
+        let mut init = crate::testing::init_request();
+        init.spec.task_history_limit = limit;
+        let mut cluster = VirtualCluster::with(init, 1, 11);
+        let mut spec = service_spec("web", 1);
+        spec.task.restart.max_attempts = 8;
+        let service = cluster.create_service(spec).unwrap();
+        let mut runs = 0;
+        for _ in 0..5 {
+            runs += end_again_and_again(&mut cluster, service, TaskState::Failed, 2);
+            cluster.new_leader();
+            cluster.run_for(secs(1));
+        }
+        assert_eq!(runs, 9, "history of {limit}");
+    }
 }
 
 #[test]

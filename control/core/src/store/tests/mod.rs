@@ -74,6 +74,7 @@ fn task(store: &Store, number: u128, id: u32, address: &str) -> Task {
         endpoints: vec![endpoint],
         host_ports: Vec::new(),
         start_at: AT,
+        restarts: Vec::new(),
         running_at: None,
         leaving: None,
         generic: std::collections::BTreeMap::new(),
