@@ -33,6 +33,20 @@ pub struct Service {
     /// Counts of tasks, on request.
     #[serde(skip_serializing_if = "blank")]
     pub service_status: Option<ServiceStatus>,
+    /// How often it was run; of jobs alone.
+    #[serde(skip_serializing_if = "blank")]
+    pub job_status: Option<JobStatus>,
+}
+
+/// How often a job was run.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct JobStatus {
+    /// The run; tasks carry the one that they belong to.
+    pub job_iteration: Version,
+    /// When the last run began, RFC 3339.
+    #[serde(skip_serializing_if = "blank")]
+    pub last_execution: String,
 }
 
 /// Counts of a service's tasks.
@@ -51,7 +65,7 @@ pub struct ServiceStatus {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub struct UpdateStatus {
-    /// `updating`, `paused`, `completed`, …
+    /// `updating`, `paused`, `completed`, `rollback_started`, `rollback_paused`, `rollback_completed`.
     pub state: String,
     /// RFC 3339.
     #[serde(skip_serializing_if = "blank")]

@@ -43,6 +43,9 @@ pub struct Task {
     /// Networks and addresses.
     #[serde(skip_serializing_if = "blank")]
     pub networks_attachments: Vec<NetworkAttachment>,
+    /// The run of its job that it belongs to.
+    #[serde(skip_serializing_if = "blank")]
+    pub job_iteration: Option<Version>,
 }
 
 /// Where a task is.

@@ -10,13 +10,12 @@ use mesh_api::engine::service::{Service as WireService, ServiceSpec};
 use mesh_core::command::{Refusal, create_service, remove_service, update_service};
 use mesh_core::id::Entropy;
 use mesh_core::object::Service;
-use mesh_core::spec::ServiceMode;
 use mesh_core::store::Store;
 
 use super::Api;
 use super::answer;
 use super::change::commit;
-use super::convert::service;
+use super::convert::{mode, service, standing};
 use super::error::ApiError;
 use super::extract::{Json, Params};
 use super::names;
@@ -60,7 +59,7 @@ pub async fn list(State(api): State<Api>, params: Params) -> Result<Response, Ap
     let with_status = params.switch("status");
     let store = ledger.read().await?;
     let show = |found: &std::sync::Arc<Service>| {
-        let status = with_status.then(|| service::status(found, &store));
+        let status = with_status.then(|| standing::counts(found, &store));
         WireService { service_status: status, ..service::show(found, &store) }
     };
     answer::list(store.services().filter(|found| matches(found, &filters)).map(show))
@@ -69,15 +68,9 @@ pub async fn list(State(api): State<Api>, params: Params) -> Result<Response, Ap
 const MODES: [&str; 4] = ["replicated", "global", "replicated-job", "global-job"];
 
 fn matches(service: &Service, filters: &Filters) -> bool {
-    let mode = match service.spec.mode {
-        ServiceMode::Replicated { .. } => "replicated",
-        ServiceMode::Global => "global",
-        ServiceMode::ReplicatedJob { .. } => "replicated-job",
-        ServiceMode::GlobalJob => "global-job",
-    };
     filters.any("id", |id| service.id.to_string().starts_with(id.as_str()))
         && filters.any("name", |name| service.spec.name.as_str().starts_with(name.as_str()))
-        && filters.any("mode", |wanted| wanted == mode)
+        && filters.any("mode", |wanted| wanted == mode::word(service.spec.mode))
         && filters.labels("label", &service.spec.labels)
 }
 
@@ -100,7 +93,8 @@ pub async fn update(
 ) -> Result<Answer<CreateResponse>, ApiError> {
     let ledger = api.backend.manager()?;
     let version = params.version("service")?;
-    if !params.text("rollback").is_empty() {
+    check_update(&params)?;
+    if !matches!(params.text("rollback"), "" | "none") {
         return Err(ApiError::NotImplemented { what: "rolling a service back".to_owned() });
     }
     commit(ledger.as_ref(), |store, _| {
@@ -110,6 +104,19 @@ pub async fn update(
     })
     .await?;
     Ok(Answer(CreateResponse::default()))
+}
+
+/// Refuses words of an update that Docker does not know.
+fn check_update(params: &Params) -> Result<(), ApiError> {
+    for (name, known) in
+        [("rollback", ["", "none", "previous"]), ("registryAuthFrom", ["", "spec", "previous-spec"])]
+    {
+        let text = params.text(name);
+        if !known.contains(&text) {
+            return Err(ApiError::field(name, format!("{text:?}: {} or {} is expected", known[1], known[2])));
+        }
+    }
+    Ok(())
 }
 
 /// `DELETE /services/ID`

@@ -6,10 +6,12 @@ pub mod constraint;
 pub mod container;
 pub mod event;
 pub mod forced;
+pub mod mode;
 pub mod network;
 pub mod node;
 pub mod policy;
 pub mod service;
+pub mod standing;
 pub mod task;
 pub mod tls;
 

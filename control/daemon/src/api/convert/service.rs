@@ -3,40 +3,40 @@
 use std::collections::BTreeMap;
 
 use mesh_api::engine::service::{
-    Endpoint, EndpointSpec as WireEndpoint, Global, NetworkAttachment as WireAttachment, PortConfig,
-    Replicated, ReplicatedJob, Service as WireService, ServiceMode as WireMode, ServiceSpec as WireSpec,
-    ServiceStatus, TaskSpec as WireTask, VirtualIp,
+    Endpoint, EndpointSpec as WireEndpoint, NetworkAttachment as WireAttachment, PortConfig,
+    Service as WireService, ServiceSpec as WireSpec, TaskSpec as WireTask, UpdateConfig as WireUpdate,
+    VirtualIp,
 };
 use mesh_api::engine::{Version, says_nothing};
 use mesh_core::id::NetworkId;
 use mesh_core::name::Name;
-use mesh_core::object::{AllocatedPort, Service, TaskState};
+use mesh_core::object::{AllocatedPort, Service};
 use mesh_core::port::{Port, Protocol, PublishMode, PublishedPort};
 use mesh_core::spec::{
-    EndpointMode, EndpointSpec, NetworkAttachment, RestartPolicy, ServiceMode, ServiceSpec, TaskSpec,
+    EndpointMode, EndpointSpec, NetworkAttachment, RestartPolicy, ServiceSpec, TaskSpec,
     UpdateConfig,
 };
 use mesh_core::store::Store;
 
 use super::super::error::ApiError;
-use super::{constraint, container, labels, policy, time_text};
+use super::{constraint, container, labels, mode, policy, standing, time_text};
 
 /// The wanted service; names of networks are resolved in `store`.
 pub fn spec(wire: &WireSpec, store: &Store) -> Result<ServiceSpec, ApiError> {
+    let mode = mode::mode(wire.mode.as_ref())?;
+    let replacement = |field: &str, config: Option<&WireUpdate>, may_roll_back| match config {
+        None => Ok(UpdateConfig::default()),
+        Some(_) if mode.is_job() => Err(ApiError::field(field, "Jobs may not have an update config")),
+        Some(config) => policy::update(field, config, may_roll_back),
+    };
     Ok(ServiceSpec {
         name: name("Name", &wire.name)?,
         labels: labels("Labels", &wire.labels)?,
-        mode: mode(wire.mode.as_ref())?,
+        mode,
         task: task(wire, store)?,
         endpoint: endpoint(wire.endpoint_spec.as_ref())?,
-        update: wire
-            .update_config
-            .as_ref()
-            .map_or(Ok(UpdateConfig::default()), |config| policy::update("UpdateConfig", config, true))?,
-        rollback: wire
-            .rollback_config
-            .as_ref()
-            .map_or(Ok(UpdateConfig::default()), |config| policy::update("RollbackConfig", config, false))?,
+        update: replacement("UpdateConfig", wire.update_config.as_ref(), true)?,
+        rollback: replacement("RollbackConfig", wire.rollback_config.as_ref(), false)?,
     })
 }
 
@@ -45,26 +45,6 @@ pub fn name(field: &str, text: &str) -> Result<Name, ApiError> {
     text.parse().map_err(|error: mesh_core::name::NameError| {
         ApiError::field(field, format!("{:?}: {error}", error.text))
     })
-}
-
-fn mode(wire: Option<&WireMode>) -> Result<ServiceMode, ApiError> {
-    let Some(wire) = wire else { return Ok(ServiceMode::Replicated { replicas: 1 }) };
-    if wire.replicated_job.is_some() || wire.global_job.is_some() {
-        return Err(ApiError::unsupported("Mode", "jobs cannot be run; use replicated or global"));
-    }
-    match (wire.replicated, wire.global) {
-        (Some(_), Some(_)) => {
-            Err(ApiError::field("Mode", "one of Replicated and Global is expected, not both"))
-        }
-        (None, Some(Global {})) => Ok(ServiceMode::Global),
-        (replicated, None) => {
-            let wanted = replicated.and_then(|replicated| replicated.replicas).unwrap_or(1);
-            let replicas = u32::try_from(wanted).map_err(|_| {
-                ApiError::field("Mode.Replicated.Replicas", format!("{wanted} are more than {}", u32::MAX))
-            })?;
-            Ok(ServiceMode::Replicated { replicas })
-        }
-    }
 }
 
 fn task(service: &WireSpec, store: &Store) -> Result<TaskSpec, ApiError> {
@@ -200,26 +180,10 @@ pub fn show(service: &Service, store: &Store) -> WireService {
         spec: show_spec(&service.spec),
         previous_spec: service.previous_spec.as_deref().map(show_spec),
         endpoint: show_endpoint(service, store),
-        update_status: None,
+        update_status: service.update.as_ref().map(standing::show_update),
         service_status: None,
+        job_status: service.job.map(standing::show_job),
     }
-}
-
-/// Counts of a service's tasks: those that run and are meant to, and how many are wanted.
-pub fn status(service: &Service, store: &Store) -> ServiceStatus {
-    let mut running = 0;
-    let mut wanted = 0;
-    let mut complete = 0;
-    for task in store.service_tasks(service.id) {
-        wanted += u64::from(task.desired_state <= TaskState::Running);
-        running +=
-            u64::from(task.status.state == TaskState::Running && task.desired_state <= TaskState::Running);
-        complete += u64::from(task.status.state == TaskState::Complete);
-    }
-    if let ServiceMode::Replicated { replicas } = service.spec.mode {
-        wanted = u64::from(replicas);
-    }
-    ServiceStatus { running_tasks: running, desired_tasks: wanted, completed_tasks: complete }
 }
 
 fn show_endpoint(service: &Service, store: &Store) -> Endpoint {
@@ -238,28 +202,15 @@ fn show_endpoint(service: &Service, store: &Store) -> Endpoint {
 
 /// What the user wants, as the API shows it.
 pub fn show_spec(spec: &ServiceSpec) -> WireSpec {
-    let mode = match spec.mode {
-        ServiceMode::Replicated { replicas } => WireMode {
-            replicated: Some(Replicated { replicas: Some(u64::from(replicas)) }),
-            ..WireMode::default()
-        },
-        ServiceMode::Global => WireMode { global: Some(Global {}), ..WireMode::default() },
-        ServiceMode::ReplicatedJob { max_concurrent, total_completions } => {
-            let job = ReplicatedJob {
-                max_concurrent: Some(u64::from(max_concurrent)),
-                total_completions: Some(u64::from(total_completions)),
-            };
-            WireMode { replicated_job: Some(job), ..WireMode::default() }
-        }
-        ServiceMode::GlobalJob => WireMode { global_job: Some(Global {}), ..WireMode::default() },
-    };
+    // A job has none: the API refuses it one.
+    let replacement = |config| (!spec.mode.is_job()).then(|| policy::show_update(config));
     WireSpec {
         name: spec.name.to_string(),
         labels: spec.labels.clone(),
         task_template: show_task(&spec.task),
-        mode: Some(mode),
-        update_config: Some(policy::show_update(&spec.update)),
-        rollback_config: Some(policy::show_update(&spec.rollback)),
+        mode: Some(mode::show(spec.mode)),
+        update_config: replacement(&spec.update),
+        rollback_config: replacement(&spec.rollback),
         networks: None,
         endpoint_spec: Some(show_endpoint_spec(&spec.endpoint)),
     }
@@ -322,6 +273,7 @@ fn port_words(target: Port, protocol: Protocol, mode: PublishMode) -> PortConfig
 #[cfg(test)]
 mod tests {
     use mesh_api::decode::decode;
+    use mesh_core::spec::ServiceMode;
 
     use super::*;
 
@@ -348,7 +300,12 @@ mod tests {
     #[test]
     fn a_shown_spec_means_the_same() {
         let store = Store::default();
-        for text in [FULL, r#"{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"a"}}}"#] {
+        for text in [
+            FULL,
+            r#"{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"a"}}}"#,
+            r#"{"Name":"job","TaskTemplate":{"ContainerSpec":{"Image":"a"}},"Mode":{"ReplicatedJob":{"MaxConcurrent":2,
+            "TotalCompletions":9}}}"#,
+        ] {
             let meant = spec(&wire(text), &store).unwrap();
             let text = serde_json::to_string(&show_spec(&meant)).unwrap();
             assert_eq!(spec(&wire(&text), &store).unwrap(), meant);
@@ -385,12 +342,12 @@ mod tests {
                 "invalid value for TaskTemplate.ContainerSpec: a container is needed",
             ),
             (
-                with(r#""Mode":{"ReplicatedJob":{}}"#),
-                "Mode is not supported: jobs cannot be run; use replicated or global",
+                with(r#""Mode":{"GlobalJob":{}},"UpdateConfig":{}"#),
+                "invalid value for UpdateConfig: Jobs may not have an update config",
             ),
             (
-                with(r#""Mode":{"Replicated":{"Replicas":4294967296}}"#),
-                "invalid value for Mode.Replicated.Replicas: 4294967296 are more than 4294967295",
+                with(r#""Mode":{"ReplicatedJob":{}},"RollbackConfig":{}"#),
+                "invalid value for RollbackConfig: Jobs may not have an update config",
             ),
             (
                 with(r#""EndpointSpec":{"Ports":[{"TargetPort":0}]}"#),

@@ -28,6 +28,7 @@ pub fn show(task: &Task, store: &Store) -> WireTask {
         status: show_status(task),
         desired_state: state_word(task.desired_state).to_owned(),
         networks_attachments: task.endpoints.iter().filter_map(attachment).collect(),
+        job_iteration: task.job_iteration.map(|index| Version { index }),
     }
 }
 
