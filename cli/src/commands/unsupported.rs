@@ -38,7 +38,7 @@ refused_flags! {
         cap_add = "cap-add", cap_drop = "cap-drop", sysctl = "sysctl", ulimit = "ulimit", dns = "dns",
         dns_option = "dns-option", dns_search = "dns-search", extra_host = "host", group = "group",
         oom_score_adj = "oom-score-adj", generic_resource = "generic-resource", isolation = "isolation",
-        log_driver = "log-driver", log_opt = "log-opt", max_concurrent = "max-concurrent",
+        log_driver = "log-driver", log_opt = "log-opt",
         credential_spec = "credential-spec"
     } switches {
         no_healthcheck = "no-healthcheck", init = "init", tty = "tty", with_registry_auth = "with-registry-auth"

@@ -1,125 +1,153 @@
 //! Progress of a service in docker's words: `overall progress: M out of N tasks`, up to twenty tasks a line
-//! each, `verify: Service converged`. On a terminal the lines are drawn over; elsewhere each change of the
-//! overall line is told once. It goes to standard error, so that a script reads the id alone.
+//! each, above that each thing that keeps tasks from running once. On a terminal the lines are drawn over;
+//! elsewhere each change is told once. It goes to standard error, so that a script reads the id alone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use super::Shell;
-use super::words::ellipsis;
+use super::words::{counted, ellipsis};
 
 /// Most tasks that get a line each.
-const LINES_MAX: u64 = 20;
+const LINES_MAX: usize = 20;
 
 /// Width of the bar.
 const BAR: usize = 50;
 
-/// States on the way to running, in order.
-const STATES: [&str; 8] =
-    ["new", "pending", "assigned", "accepted", "preparing", "ready", "starting", "running"];
+/// States on the way to running, and the one that a job's task comes to after it.
+const STATES: [&str; 9] =
+    ["new", "pending", "assigned", "accepted", "preparing", "ready", "starting", "running", "complete"];
 
-/// Longest error on a line.
-const ERROR_WIDTH: usize = 90;
+/// Longest error on a line of a terminal.
+const ERROR_WIDTH: usize = 75;
+
+/// How far a service is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Picture {
+    /// Lines about all of it, `WHAT: how far`.
+    pub heads: Vec<String>,
+    /// Its tasks.
+    pub tasks: Vec<TaskLine>,
+}
 
 /// One task, as progress shows it.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TaskLine {
-    /// Which of the replicas; 0 for a global service.
-    pub slot: u64,
-    /// The node of a global service's task.
-    pub node: String,
-    /// `new` to `running`, or how it ended.
+    /// `1/5`, or a node.
+    pub place: String,
+    /// `new` to `running` or `complete`, or how it ended.
     pub state: String,
     /// What went wrong.
     pub error: String,
 }
 
-impl TaskLine {
-    /// The task runs.
-    pub fn is_running(&self) -> bool {
-        self.state == "running"
-    }
-}
-
-/// What is on the screen.
+/// What is on the screen, or was said.
 pub struct Progress {
     quiet: bool,
     screen: Option<Screen>,
-    said: String,
-}
-
-struct Screen {
-    all: MultiProgress,
-    overall: ProgressBar,
-    tasks: BTreeMap<(u64, String), ProgressBar>,
-    /// What stands there now.
-    lines: Vec<String>,
+    /// The last line said of each thing, by what stands before the colon.
+    heads: BTreeMap<String, String>,
+    /// What keeps tasks from running, as far as it was said and still holds.
+    errors: BTreeSet<String>,
 }
 
 impl Progress {
     /// Progress on a terminal (`interactive`), or as lines.
     pub fn new(quiet: bool, interactive: bool) -> Self {
-        Self { quiet, screen: (interactive && !quiet).then(Screen::new), said: String::new() }
+        let screen = (interactive && !quiet).then(Screen::default);
+        Self { quiet, screen, heads: BTreeMap::new(), errors: BTreeSet::new() }
     }
 
     /// Shows how far the service is.
-    pub fn show(&mut self, total: Option<u64>, tasks: &[TaskLine], shell: &mut Shell) {
+    pub fn show(&mut self, picture: &Picture, shell: &mut Shell) {
         if self.quiet {
             return;
         }
-        let overall = overall(total, tasks);
         match &mut self.screen {
-            Some(screen) => screen.show(&overall, total, tasks),
-            None if self.said != overall => shell.note(&overall),
-            None => {}
-        }
-        self.said = overall;
-    }
-
-    /// Says that the service has what it wants.
-    pub fn done(&mut self, shell: &mut Shell) {
-        if self.quiet {
-            return;
-        }
-        if let Some(screen) = self.screen.take() {
-            screen.leave(shell);
-        }
-        shell.note("verify: Service converged");
-    }
-}
-
-impl Screen {
-    fn new() -> Self {
-        let all = MultiProgress::new();
-        let overall = all.add(line_bar());
-        Self { all, overall, tasks: BTreeMap::new(), lines: Vec::new() }
-    }
-
-    fn show(&mut self, overall: &str, total: Option<u64>, tasks: &[TaskLine]) {
-        self.overall.set_message(overall.to_owned());
-        self.lines = vec![overall.to_owned()];
-        let few = total.is_some_and(|total| total <= LINES_MAX);
-        let mut gone: Vec<_> = self.tasks.keys().cloned().collect();
-        for task in tasks.iter().filter(|_| few) {
-            let key = (task.slot, task.node.clone());
-            gone.retain(|known| *known != key);
-            let bar = self.tasks.entry(key).or_insert_with(|| self.all.add(line_bar()));
-            let line = task_line(task, total.unwrap_or(0));
-            bar.set_message(line.clone());
-            self.lines.push(line);
-        }
-        for key in gone {
-            if let Some(bar) = self.tasks.remove(&key) {
-                self.all.remove(&bar);
+            Some(screen) => {
+                let errors = ERROR_WIDTH;
+                screen
+                    .show(picture.heads.iter().cloned().chain(task_lines(&picture.tasks, errors)).collect());
             }
+            None => self.tell(picture, shell),
+        }
+    }
+
+    /// Shows what is done once the tasks run, beside how far they are.
+    pub fn stage(&mut self, line: &str, shell: &mut Shell) {
+        match &mut self.screen {
+            _ if self.quiet => {}
+            Some(screen) => screen.add(line),
+            None => shell.note(line),
         }
     }
 
     /// Ends the drawing and leaves the last state as plain lines.
+    pub fn end(&mut self, shell: &mut Shell) {
+        if let Some(screen) = self.screen.take() {
+            screen.leave(shell);
+        }
+    }
+
+    /// Says what is new, a line each.
+    fn tell(&mut self, picture: &Picture, shell: &mut Shell) {
+        for head in &picture.heads {
+            let what = head.split(':').next().unwrap_or_default();
+            if self.heads.get(what) != Some(head) {
+                shell.note(head);
+                self.heads.insert(what.to_owned(), head.clone());
+            }
+        }
+        let mut holding = BTreeSet::new();
+        for task in picture.tasks.iter().filter(|task| !task.error.is_empty()) {
+            let error = one_line(&task.error);
+            if !self.errors.contains(&error) && !holding.contains(&error) {
+                shell.note(&format!("{}: {error}", task.place));
+            }
+            holding.insert(error);
+        }
+        self.errors = holding;
+    }
+}
+
+/// Lines of a terminal that are drawn over.
+struct Screen {
+    all: MultiProgress,
+    bars: Vec<ProgressBar>,
+    /// What stands there now.
+    lines: Vec<String>,
+}
+
+impl Default for Screen {
+    fn default() -> Self {
+        Self { all: MultiProgress::new(), bars: Vec::new(), lines: Vec::new() }
+    }
+}
+
+impl Screen {
+    fn show(&mut self, lines: Vec<String>) {
+        while self.bars.len() < lines.len() {
+            self.bars.push(self.all.add(line_bar()));
+        }
+        while self.bars.len() > lines.len() {
+            if let Some(bar) = self.bars.pop() {
+                self.all.remove(&bar);
+            }
+        }
+        for (bar, line) in self.bars.iter().zip(&lines) {
+            bar.set_message(line.clone());
+        }
+        self.lines = lines;
+    }
+
+    fn add(&mut self, line: &str) {
+        let lines = self.lines.iter().cloned().chain([line.to_owned()]).collect();
+        self.show(lines);
+    }
+
     fn leave(self, shell: &mut Shell) {
-        self.overall.finish_and_clear();
-        for bar in self.tasks.values() {
+        for bar in &self.bars {
             bar.finish_and_clear();
         }
         for line in &self.lines {
@@ -133,31 +161,36 @@ fn line_bar() -> ProgressBar {
     ProgressBar::no_length().with_style(style)
 }
 
-fn overall(total: Option<u64>, tasks: &[TaskLine]) -> String {
-    let running = tasks.iter().filter(|task| task.is_running()).count();
-    match total {
-        Some(total) => format!("overall progress: {running} out of {total} tasks"),
-        None => "overall progress: waiting for new tasks".to_owned(),
+/// A line for each task; of many tasks, one for each thing that keeps some of them from running.
+fn task_lines(tasks: &[TaskLine], width: usize) -> Vec<String> {
+    if tasks.len() <= LINES_MAX {
+        return tasks.iter().map(|task| task_line(task, width)).collect();
     }
+    let mut errors: BTreeMap<String, u64> = BTreeMap::new();
+    for task in tasks.iter().filter(|task| !task.error.is_empty()) {
+        *errors.entry(one_line(&task.error)).or_default() += 1;
+    }
+    let line = |(error, count)| format!("{}: {}", counted(count, "task"), ellipsis(error, width));
+    errors.iter().map(|(error, count)| line((error, *count))).collect()
 }
 
-fn task_line(task: &TaskLine, total: u64) -> String {
-    let place = match task.slot {
-        0 => task.node.clone(),
-        slot => {
-            let width = total.to_string().len();
-            format!("{slot:>width$}/{total}")
-        }
-    };
-    if !task.error.is_empty() {
-        return format!("{place}: {}", ellipsis(&task.error, ERROR_WIDTH));
+fn task_line(task: &TaskLine, width: usize) -> String {
+    let TaskLine { place, state, error } = task;
+    if !error.is_empty() {
+        return format!("{place}: {}", ellipsis(&one_line(error), width));
     }
-    let Some(done) = STATES.iter().position(|state| *state == task.state) else {
-        return format!("{place}: {:<9}", task.state);
+    let Some(done) = STATES.iter().position(|known| known == state) else {
+        return format!("{place}: {state:<9}");
     };
-    let filled = (done + 1) * BAR / STATES.len();
+    // A service's tasks have come to their end when they run.
+    let steps = if state == "complete" { STATES.len() } else { STATES.len() - 1 };
+    let filled = (done + 1) * BAR / steps;
     let bar = format!("{}>", "=".repeat(filled.saturating_sub(1)));
-    format!("{place}: {:<9} [{bar:<BAR$}]", task.state)
+    format!("{place}: {state:<9} [{bar:<BAR$}]")
+}
+
+fn one_line(error: &str) -> String {
+    error.replace('\n', " ")
 }
 
 #[cfg(test)]
@@ -165,44 +198,61 @@ mod tests {
     use super::*;
     use crate::tests::captured;
 
-    fn task(slot: u64, state: &str, error: &str) -> TaskLine {
-        TaskLine { slot, node: String::new(), state: state.to_owned(), error: error.to_owned() }
+    fn task(place: &str, state: &str, error: &str) -> TaskLine {
+        TaskLine { place: place.to_owned(), state: state.to_owned(), error: error.to_owned() }
+    }
+
+    fn picture(head: &str, tasks: &[TaskLine]) -> Picture {
+        Picture { heads: vec![head.to_owned()], tasks: tasks.to_vec() }
     }
 
     #[test]
     fn a_task_in_one_line() {
-        assert_eq!(task_line(&task(1, "running", ""), 5), format!("1/5: running   [{}>]", "=".repeat(49)));
+        let line = |task: &TaskLine| task_line(task, ERROR_WIDTH);
+        assert_eq!(line(&task("1/5", "running", "")), format!("1/5: running   [{}>]", "=".repeat(49)));
+        assert_eq!(line(&task("1/5", "complete", "")), format!("1/5: complete  [{}>]", "=".repeat(49)));
+        assert_eq!(line(&task(" 3/12", "new", "")), format!(" 3/12: new       [=====>{}]", " ".repeat(44)));
         assert_eq!(
-            task_line(&task(3, "new", ""), 12),
-            format!(" 3/12: new       [=====>{}]", " ".repeat(44))
-        );
-        assert_eq!(
-            task_line(&task(2, "pending", "no suitable node (1 node not available for new tasks)"), 3),
+            line(&task("2/3", "pending", "no suitable node\n(1 node not available for new tasks)")),
             "2/3: no suitable node (1 node not available for new tasks)"
         );
-        assert_eq!(task_line(&task(2, "failed", ""), 3), "2/3: failed   ");
+        assert_eq!(line(&task("2/3", "failed", "")), "2/3: failed   ");
+        assert_eq!(line(&task("2/3", "failed", &"x".repeat(90))).chars().count(), 5 + ERROR_WIDTH);
+    }
+
+    #[test]
+    fn of_many_tasks_what_keeps_them_is_counted() {
+        let mut tasks = vec![task("1/21", "running", ""), task("2/21", "failed", "crashed")];
+        tasks.extend((3..=21).map(|at| task(&format!("{at}/21"), "pending", "no suitable node")));
+        assert_eq!(task_lines(&tasks, ERROR_WIDTH), ["1 task: crashed", "19 tasks: no suitable node"]);
     }
 
     #[test]
     fn without_a_terminal_each_change_is_told_once() {
         let text = captured(|shell| {
             let mut progress = Progress::new(false, false);
-            progress.show(None, &[], shell);
-            progress.show(Some(2), &[task(1, "new", ""), task(2, "new", "")], shell);
-            progress.show(Some(2), &[task(1, "starting", ""), task(2, "new", "")], shell);
-            progress.show(Some(2), &[task(1, "running", ""), task(2, "running", "")], shell);
-            progress.done(shell);
+            progress.show(&picture("overall progress: waiting for new tasks", &[]), shell);
+            let half = "overall progress: 0 out of 2 tasks";
+            let stuck = [task("1/2", "pending", "no room"), task("2/2", "pending", "no room")];
+            progress.show(&picture(half, &[task("1/2", "new", ""), task("2/2", "new", "")]), shell);
+            progress.show(&picture(half, &stuck), shell);
+            progress.show(&picture(half, &stuck[..1]), shell);
+            progress.show(&picture(half, &[task("1/2", "starting", "")]), shell);
+            progress.show(&picture(half, &stuck[1..]), shell);
+            progress.show(&picture("overall progress: 2 out of 2 tasks", &[]), shell);
+            progress.end(shell);
             Ok(())
         });
         assert_eq!(
             text,
-            "overall progress: waiting for new tasks\noverall progress: 0 out of 2 tasks\n\
-             overall progress: 2 out of 2 tasks\nverify: Service converged\n"
+            "overall progress: waiting for new tasks\noverall progress: 0 out of 2 tasks\n1/2: no room\n\
+             2/2: no room\noverall progress: 2 out of 2 tasks\n"
         );
         let silent = captured(|shell| {
             let mut progress = Progress::new(true, false);
-            progress.show(Some(1), &[task(1, "running", "")], shell);
-            progress.done(shell);
+            progress.show(&picture("overall progress: 0 out of 1 tasks", &[task("1/1", "new", "x")]), shell);
+            progress.stage("verify: …", shell);
+            progress.end(shell);
             Ok(())
         });
         assert_eq!(silent, "");

@@ -22,6 +22,11 @@ pub fn environment(variables: &[String], files: &[String]) -> Result<Vec<String>
     Ok(all)
 }
 
+/// The name of a variable, `KEY` or `KEY=value`.
+pub fn key(variable: &str) -> &str {
+    variable.split_once('=').map_or(variable, |(key, _)| key)
+}
+
 /// Adds `KEY=value`, or `KEY` with this process's value; a later value of a key replaces an earlier one.
 fn add(all: &mut Vec<String>, text: &str) -> Result<(), CliError> {
     let (key, value) = match text.split_once('=') {
@@ -33,7 +38,7 @@ fn add(all: &mut Vec<String>, text: &str) -> Result<(), CliError> {
     }
     // As docker does: a variable that is not set here is not passed on.
     let Some(value) = value else { return Ok(()) };
-    all.retain(|known| known.split_once('=').is_none_or(|(name, _)| name != key));
+    all.retain(|known| self::key(known) != key);
     all.push(format!("{key}={value}"));
     Ok(())
 }

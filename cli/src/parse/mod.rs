@@ -5,6 +5,7 @@ pub mod network;
 pub mod publish;
 pub mod time;
 pub mod units;
+pub mod words;
 
 /// `KEY=VALUE`, or `KEY` with an empty value.
 pub fn label(text: &str) -> Result<(String, String), String> {

@@ -191,6 +191,9 @@ pub enum WatchEvent {
         index: u64,
         /// The object.
         object: Object,
+        /// It is a task, and not what its service wants now: an update replaces it.
+        #[serde(default, skip_serializing_if = "blank")]
+        outdated: bool,
     },
     /// The object is gone.
     Delete {

@@ -1,18 +1,15 @@
 //! `meshctl service create`
 
 use clap::Args;
-use mesh_api::engine::service::{
-    EndpointSpec, Global, NetworkAttachment, PlacementPreference, PortConfig, Replicated, ServiceMode,
-    ServiceSpec,
-};
+use mesh_api::engine::service::{EndpointSpec, ServiceSpec};
 
-use super::converge;
-use super::flags::{PolicyFlags, ProcessFlags, placement, preference};
+use super::converge::{self, Wanted};
+use super::flags::lists::{Additions, Networks};
+use super::flags::scale::Mode;
+use super::flags::{SpecFlags, WaitFlags};
 use crate::client::Client;
-use crate::commands::unsupported::ServiceFlags;
 use crate::error::CliError;
 use crate::output::Shell;
-use crate::parse::{env, label, network, publish};
 
 /// `meshctl service create`
 #[derive(Debug, Args)]
@@ -24,54 +21,15 @@ pub struct CreateArgs {
     /// Name; a random one when none is given
     #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
     name: String,
-    /// replicated (a number of tasks) or global (one on each node)
-    #[arg(long, value_name = "MODE", default_value = "replicated", value_parser = mode)]
+    /// What decides how many tasks there are
+    #[arg(long, value_name = "MODE", default_value = "replicated")]
     mode: Mode,
-    /// Number of tasks [default: 1]
-    #[arg(long, value_name = "NUMBER")]
-    replicas: Option<u64>,
-    /// Label of the service
-    #[arg(short, long, value_name = "KEY=VALUE", value_parser = label)]
-    label: Vec<(String, String)>,
-    /// Label of the tasks' containers
-    #[arg(long, value_name = "KEY=VALUE", value_parser = label)]
-    container_label: Vec<(String, String)>,
-    /// Environment variable
-    #[arg(short, long, value_name = "KEY=VALUE")]
-    env: Vec<String>,
-    /// File of environment variables, one a line
-    #[arg(long, value_name = "FILE")]
-    env_file: Vec<String>,
-    /// Where tasks may run, as in node.role==worker or node.labels.zone!=a
-    #[arg(long, value_name = "CONSTRAINT")]
-    constraint: Vec<String>,
-    /// Label to spread tasks over, as in spread=node.labels.zone
-    #[arg(long, value_name = "PREFERENCE", value_parser = preference)]
-    placement_pref: Vec<PlacementPreference>,
-    /// Network to join, as NAME or name=NAME,alias=ALIAS
-    #[arg(long, value_name = "NETWORK", value_parser = network::network)]
-    network: Vec<NetworkAttachment>,
-    /// vip (one virtual address) or dnsrr (the tasks' own by DNS)
-    #[arg(long, value_name = "MODE", default_value = "vip", value_parser = ["vip", "dnsrr"])]
-    endpoint_mode: String,
-    /// Port that answers on every node, as in 8080:80, 53:53/udp or target=80,published=8080,mode=host
-    #[arg(short, long, value_name = "PORT", value_parser = publish::publish)]
-    publish: Vec<Vec<PortConfig>>,
-    /// Do not wait until the tasks run
-    #[arg(short, long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", hide_default_value = true)]
-    detach: bool,
-    /// Do not show progress
-    #[arg(short, long)]
-    quiet: bool,
-    /// Taken for docker's sake: nothing is resolved with a registry
-    #[arg(long, hide = true)]
-    no_resolve_image: bool,
     #[command(flatten)]
-    process: ProcessFlags,
+    lists: Additions,
     #[command(flatten)]
-    policies: PolicyFlags,
+    wait: WaitFlags,
     #[command(flatten)]
-    unsupported: ServiceFlags,
+    spec: SpecFlags,
     /// Image, then what it is to run
     #[arg(
         value_name = "IMAGE [COMMAND] [ARG...]",
@@ -82,41 +40,16 @@ pub struct CreateArgs {
     image: Vec<String>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Mode {
-    Replicated,
-    Global,
-}
-
-fn mode(word: &str) -> Result<Mode, String> {
-    match word {
-        "replicated" => Ok(Mode::Replicated),
-        "global" => Ok(Mode::Global),
-        "replicated-job" | "global-job" => Err("jobs are not supported: use replicated or global".to_owned()),
-        _ => Err("replicated or global is expected".to_owned()),
-    }
-}
-
 /// Makes it, tells its id, and waits until its tasks run.
 pub async fn run(args: &CreateArgs, client: &Client, shell: &mut Shell) -> Result<(), CliError> {
-    args.unsupported.check()?;
     let spec = spec(args)?;
     let id = client.create_service(&spec).await?;
     shell.line(&id)?;
-    if args.detach {
-        return Ok(());
-    }
-    converge::wait(&id, &spec.name, args.quiet, client, shell).await
+    let wanted = Wanted { id: &id, name: &spec.name, ..Wanted::default() };
+    converge::wait(&wanted, args.wait, client, shell).await
 }
 
 fn spec(args: &CreateArgs) -> Result<ServiceSpec, CliError> {
-    let mut spec = ServiceSpec {
-        name: args.name.clone(),
-        labels: args.label.iter().cloned().collect(),
-        mode: Some(service_mode(args)?),
-        endpoint_spec: Some(EndpointSpec { mode: args.endpoint_mode.clone(), ports: args.publish.concat() }),
-        ..ServiceSpec::default()
-    };
     let (image, words) =
         args.image.split_first().map_or(("", &[][..]), |(image, words)| (image.as_str(), words));
     if image.starts_with('-') {
@@ -124,35 +57,18 @@ fn spec(args: &CreateArgs) -> Result<ServiceSpec, CliError> {
             "unexpected argument '{image}': see meshctl service create --help"
         )));
     }
+    let mut spec = ServiceSpec {
+        name: args.name.clone(),
+        mode: Some(args.mode.bare()),
+        endpoint_spec: Some(EndpointSpec { mode: "vip".to_owned(), ports: Vec::new() }),
+        ..ServiceSpec::default()
+    };
     let process = spec.task_template.container_spec.get_or_insert_default();
     image.clone_into(&mut process.image);
     process.args = words.to_vec();
-    process.labels = args.container_label.iter().cloned().collect();
-    process.env = env::environment(&args.env, &args.env_file)?;
-    if !args.constraint.is_empty() || !args.placement_pref.is_empty() {
-        let placement = placement(&mut spec);
-        placement.constraints.clone_from(&args.constraint);
-        placement.preferences.clone_from(&args.placement_pref);
-    }
-    if !args.network.is_empty() {
-        spec.task_template.networks = Some(args.network.clone());
-    }
-    args.process.change(&mut spec);
-    args.policies.change(&mut spec);
+    args.spec.change(&mut spec)?;
+    args.lists.change(&mut spec, &Networks::new())?;
     Ok(spec)
-}
-
-fn service_mode(args: &CreateArgs) -> Result<ServiceMode, CliError> {
-    match (args.mode, args.replicas) {
-        (Mode::Replicated, replicas) => Ok(ServiceMode {
-            replicated: Some(Replicated { replicas: Some(replicas.unwrap_or(1)) }),
-            ..ServiceMode::default()
-        }),
-        (Mode::Global, None) => Ok(ServiceMode { global: Some(Global {}), ..ServiceMode::default() }),
-        (Mode::Global, Some(_)) => {
-            Err(CliError::Usage("replicas can only be used with replicated mode".to_owned()))
-        }
-    }
 }
 
 #[cfg(test)]
@@ -173,7 +89,7 @@ mod tests {
     fn made(words: &str) -> Result<ServiceSpec, String> {
         let words = ["create"].into_iter().chain(words.split_whitespace());
         let line = Line::try_parse_from(words).map_err(|error| error.to_string())?;
-        line.args.unsupported.check().and_then(|()| spec(&line.args)).map_err(|error| error.to_string())
+        spec(&line.args).map_err(|error| error.to_string())
     }
 
     /// The value without what says nothing, which the API reads as its defaults.
@@ -182,7 +98,7 @@ mod tests {
             Value::Object(fields) => Value::Object(
                 fields
                     .into_iter()
-                    .filter(|(key, value)| key == "Global" || !says_nothing(value))
+                    .filter(|(key, value)| key.starts_with("Global") || !says_nothing(value))
                     .map(|(key, value)| (key, said(value)))
                     .collect(),
             ),
@@ -229,8 +145,17 @@ mod tests {
             ("", "required"),
             ("--replicas x img", "invalid value 'x' for '--replicas"),
             ("--replicas -1 img", "--replicas"),
-            ("--mode global --replicas 2 img", "replicas can only be used with replicated mode"),
-            ("--mode replicated-job img", "jobs are not supported"),
+            (
+                "--mode global --replicas 2 img",
+                "replicas can only be used with replicated or replicated-job mode",
+            ),
+            (
+                "--mode replicated-job --update-delay 1s img",
+                "update and rollback configuration is not supported for jobs",
+            ),
+            ("--mode job img", "invalid value 'job' for '--mode"),
+            ("--max-concurrent 2 img", "max-concurrent can only be used with replicated-job mode"),
+            ("--entrypoint 'a img", "a quote is not closed"),
             ("-p 70000:80 img", "invalid port"),
             ("--limit-memory lots img", "invalid size"),
             ("--restart-delay soon img", "invalid duration"),

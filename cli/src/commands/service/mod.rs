@@ -8,6 +8,7 @@ mod ls;
 mod pretty;
 mod ps;
 mod rm;
+mod rollback;
 mod scale;
 mod settle;
 mod update;
@@ -34,6 +35,8 @@ pub enum Verb {
     Scale(scale::ScaleArgs),
     /// Change a service
     Update(Box<update::UpdateArgs>),
+    /// Take a service back to what it was before its last change
+    Rollback(rollback::RollbackArgs),
     /// Remove services and their tasks
     #[command(alias = "remove")]
     Rm(rm::RmArgs),
@@ -48,6 +51,7 @@ pub async fn run(verb: Verb, client: &Client, shell: &mut Shell) -> Result<(), C
         Verb::Inspect(args) => inspect::run(&args, client, shell).await,
         Verb::Scale(args) => scale::run(&args, client, shell).await,
         Verb::Update(args) => update::run(&args, client, shell).await,
+        Verb::Rollback(args) => rollback::run(&args, client, shell).await,
         Verb::Rm(args) => rm::run(&args, client, shell).await,
     }
 }

@@ -1,9 +1,11 @@
 //! `meshctl service scale`
 
 use clap::Args;
-use mesh_api::engine::service::Replicated;
+use mesh_api::engine::service::Service;
 
-use super::converge;
+use super::converge::{self, Wanted};
+use super::flags::WaitFlags;
+use super::flags::scale::set_replicas;
 use crate::client::Client;
 use crate::error::CliError;
 use crate::output::Shell;
@@ -15,9 +17,8 @@ pub struct ScaleArgs {
     /// Services with their numbers of tasks
     #[arg(required = true, value_name = "SERVICE=REPLICAS", value_parser = target)]
     targets: Vec<(String, u64)>,
-    /// Do not wait until the tasks run
-    #[arg(short, long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", hide_default_value = true)]
-    detach: bool,
+    #[command(flatten)]
+    wait: WaitFlags,
 }
 
 fn target(text: &str) -> Result<(String, u64), String> {
@@ -30,41 +31,45 @@ fn target(text: &str) -> Result<(String, u64), String> {
     Ok((name.to_owned(), number))
 }
 
-/// Scales services, then waits for all of them.
+/// Scales services, then waits for all of them. What fails is told; the others are scaled.
 pub async fn run(args: &ScaleArgs, client: &Client, shell: &mut Shell) -> Result<(), CliError> {
     let mut scaled = Vec::new();
     let mut failed = false;
     for (name, replicas) in &args.targets {
         match scale(name, *replicas, client).await {
-            Ok(id) => {
+            Ok(service) => {
                 shell.line(&format!("{name} scaled to {replicas}"))?;
-                scaled.push((id, name));
+                scaled.push((service, name));
             }
-            Err(error @ (CliError::Unreachable { .. } | CliError::Broken { .. })) => return Err(error),
-            Err(error) => {
-                shell.note(&format!("{name}: {error}"));
-                failed = true;
-            }
+            Err(error) => failed |= told(name, error, shell)?,
         }
     }
-    if !args.detach {
-        for (id, name) in scaled {
-            converge::wait(&id, name, false, client, shell).await?;
+    for (service, name) in scaled {
+        let before = service.update_status.as_ref();
+        let wanted = Wanted { id: &service.id, name, before, rollback: false };
+        if let Err(error) = converge::wait(&wanted, args.wait, client, shell).await {
+            failed |= told(name, error, shell)?;
         }
     }
     if failed { Err(CliError::Told) } else { Ok(()) }
 }
 
-async fn scale(name: &str, replicas: u64, client: &Client) -> Result<String, CliError> {
+/// Tells why one service failed, unless it is the daemon that is not there.
+fn told(name: &str, error: CliError, shell: &mut Shell) -> Result<bool, CliError> {
+    if matches!(error, CliError::Unreachable { .. } | CliError::Broken { .. }) {
+        return Err(error);
+    }
+    shell.note(&format!("{name}: {error}"));
+    Ok(true)
+}
+
+/// Scales one service; it as it was before.
+async fn scale(name: &str, replicas: u64, client: &Client) -> Result<Service, CliError> {
     let service = client.service(name).await.map_err(|error| error.named("service", name))?;
-    let mut spec = service.spec;
-    let mode = spec.mode.as_mut().and_then(|mode| mode.replicated.as_mut());
-    let Some(mode) = mode else {
-        return Err(CliError::Usage("scale can only be used with replicated mode".to_owned()));
-    };
-    *mode = Replicated { replicas: Some(replicas) };
+    let mut spec = service.spec.clone();
+    set_replicas(spec.mode.get_or_insert_default(), replicas).map_err(|refused| refused.of("scale"))?;
     client.update_service(&service.id, service.version.index, &spec, false).await?;
-    Ok(service.id)
+    Ok(service)
 }
 
 #[cfg(test)]

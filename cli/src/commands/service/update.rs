@@ -1,159 +1,88 @@
 //! `meshctl service update`
 
 use clap::Args;
-use mesh_api::engine::service::{PlacementPreference, PortConfig, Replicated, ServiceSpec};
+use mesh_api::engine::filter::Filters;
+use mesh_api::engine::service::ServiceSpec;
 
-use super::converge;
-use super::flags::{PolicyFlags, ProcessFlags, placement, preference};
+use super::converge::{self, Wanted};
+use super::flags::lists::{Added, Networks, Removals};
+use super::flags::{SpecFlags, WaitFlags};
+use super::rollback;
 use crate::client::Client;
-use crate::commands::unsupported::ServiceFlags;
 use crate::error::CliError;
 use crate::output::Shell;
-use crate::parse::{env, label, publish};
+use crate::parse::words::Words;
 
 /// `meshctl service update`
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  meshctl service update --replicas 5 web\n  meshctl service update --publish-add 8081:80 --label-add tier=front web\n  meshctl service update --publish-rm 80 web"
+    after_help = "Examples:\n  meshctl service update --replicas 5 web\n  meshctl service update --image mesh/whoami:2 --update-order start-first web\n  meshctl service update --publish-add 8081:80 --label-add tier=front web\n  meshctl service update --publish-rm 80 web"
 )]
-#[expect(clippy::struct_excessive_bools, reason = "as many switches as docker has")]
 pub struct UpdateArgs {
     /// The service
     service: String,
-    /// Number of tasks
-    #[arg(long, value_name = "NUMBER")]
-    replicas: Option<u64>,
     /// Image
     #[arg(long, value_name = "IMAGE")]
     image: Option<String>,
-    /// Arguments of the command; words are separated by spaces
+    /// Arguments of the command, quoted as for a shell
     #[arg(long, value_name = "ARGS", allow_hyphen_values = true)]
-    args: Option<String>,
-    /// Replace the tasks even when nothing changes
+    args: Option<Words>,
+    /// Replace the tasks even when nothing changes; run a job again
     #[arg(long)]
     force: bool,
     /// Go back to the spec before the last change
     #[arg(long)]
     rollback: bool,
-    /// Add or change a label of the service
-    #[arg(long, value_name = "KEY=VALUE", value_parser = label)]
-    label_add: Vec<(String, String)>,
-    /// Remove a label of the service
-    #[arg(long, value_name = "KEY")]
-    label_rm: Vec<String>,
-    /// Add or change an environment variable
-    #[arg(long, value_name = "KEY=VALUE")]
-    env_add: Vec<String>,
-    /// Remove an environment variable
-    #[arg(long, value_name = "KEY")]
-    env_rm: Vec<String>,
-    /// Add a constraint
-    #[arg(long, value_name = "CONSTRAINT")]
-    constraint_add: Vec<String>,
-    /// Remove a constraint
-    #[arg(long, value_name = "CONSTRAINT")]
-    constraint_rm: Vec<String>,
-    /// Add a placement preference
-    #[arg(long, value_name = "PREFERENCE", value_parser = preference)]
-    placement_pref_add: Vec<PlacementPreference>,
-    /// Remove a placement preference
-    #[arg(long, value_name = "PREFERENCE", value_parser = preference)]
-    placement_pref_rm: Vec<PlacementPreference>,
-    /// Publish a port
-    #[arg(long, value_name = "PORT", value_parser = publish::publish)]
-    publish_add: Vec<Vec<PortConfig>>,
-    /// Publish a target port no more
-    #[arg(long, value_name = "TARGET", value_parser = clap::value_parser!(u32).range(1..=65_535))]
-    publish_rm: Vec<u32>,
-    /// vip or dnsrr
-    #[arg(long, value_name = "MODE", value_parser = ["vip", "dnsrr"])]
-    endpoint_mode: Option<String>,
-    /// Do not wait until the tasks run
-    #[arg(short, long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", hide_default_value = true)]
-    detach: bool,
-    /// Do not show progress
-    #[arg(short, long)]
-    quiet: bool,
-    /// Taken for docker's sake: nothing is resolved with a registry
-    #[arg(long, hide = true)]
-    no_resolve_image: bool,
     #[command(flatten)]
-    process: ProcessFlags,
+    added: Added,
     #[command(flatten)]
-    policies: PolicyFlags,
+    removed: Removals,
     #[command(flatten)]
-    unsupported: ServiceFlags,
+    wait: WaitFlags,
+    #[command(flatten)]
+    spec: SpecFlags,
 }
 
 /// Changes it and waits until its tasks run.
 pub async fn run(args: &UpdateArgs, client: &Client, shell: &mut Shell) -> Result<(), CliError> {
-    args.unsupported.check()?;
     let name = &args.service;
     let service = client.service(name).await.map_err(|error| error.named("service", name))?;
-    let mut spec = service.spec;
-    change(args, &mut spec)?;
-    client.update_service(&service.id, service.version.index, &spec, args.rollback).await?;
+    let mut spec = service.spec.clone();
+    change(args, &mut spec, &networks(args, client).await?)?;
+    if args.rollback {
+        return if spec == service.spec {
+            rollback::roll_back(&service, name, args.wait, client, shell).await
+        } else {
+            Err(CliError::Usage("other flags may not be combined with --rollback".to_owned()))
+        };
+    }
+    client.update_service(&service.id, service.version.index, &spec, false).await?;
     shell.line(name)?;
-    if args.detach {
-        return Ok(());
-    }
-    converge::wait(&service.id, name, args.quiet, client, shell).await
+    let before = service.update_status.as_ref();
+    converge::wait(&Wanted { id: &service.id, name, before, rollback: false }, args.wait, client, shell).await
 }
 
-fn change(args: &UpdateArgs, spec: &mut ServiceSpec) -> Result<(), CliError> {
-    if let Some(replicas) = args.replicas {
-        let mode = spec.mode.as_mut().and_then(|mode| mode.replicated.as_mut());
-        let only = || CliError::Usage("replicas can only be used with replicated mode".to_owned());
-        *mode.ok_or_else(only)? = Replicated { replicas: Some(replicas) };
+/// Networks by name, where names of networks were given.
+async fn networks(args: &UpdateArgs, client: &Client) -> Result<Networks, CliError> {
+    if !args.added.names_networks() && !args.removed.names_networks() {
+        return Ok(Networks::new());
     }
-    for key in &args.label_rm {
-        spec.labels.remove(key);
-    }
-    spec.labels.extend(args.label_add.iter().cloned());
+    let networks = client.networks(&Filters::default()).await?;
+    Ok(networks.into_iter().map(|network| (network.name, network.id)).collect())
+}
+
+fn change(args: &UpdateArgs, spec: &mut ServiceSpec, networks: &Networks) -> Result<(), CliError> {
     spec.task_template.force_update += u64::from(args.force);
-    change_process(args, spec)?;
-    change_placement(args, spec);
-    change_endpoint(args, spec);
-    args.process.change(spec);
-    args.policies.change(spec);
-    Ok(())
-}
-
-fn change_process(args: &UpdateArgs, spec: &mut ServiceSpec) -> Result<(), CliError> {
     let process = spec.task_template.container_spec.get_or_insert_default();
     if let Some(image) = &args.image {
         process.image.clone_from(image);
     }
-    if let Some(words) = &args.args {
-        process.args = words.split_whitespace().map(str::to_owned).collect();
+    if let Some(Words(words)) = &args.args {
+        process.args.clone_from(words);
     }
-    let key_of = |variable: &str| variable.split('=').next().unwrap_or_default().to_owned();
-    process.env.retain(|known| !args.env_rm.contains(&key_of(known)));
-    if !args.env_add.is_empty() {
-        let all: Vec<_> = process.env.iter().chain(&args.env_add).cloned().collect();
-        process.env = env::environment(&all, &[])?;
-    }
-    Ok(())
-}
-
-fn change_placement(args: &UpdateArgs, spec: &mut ServiceSpec) {
-    let bare = |text: &str| text.replace(' ', "");
-    let placement = placement(spec);
-    placement.constraints.retain(|known| !args.constraint_rm.iter().any(|gone| bare(gone) == bare(known)));
-    placement.constraints.extend(args.constraint_add.iter().cloned());
-    placement.preferences.retain(|known| !args.placement_pref_rm.contains(known));
-    placement.preferences.extend(args.placement_pref_add.iter().cloned());
-}
-
-fn change_endpoint(args: &UpdateArgs, spec: &mut ServiceSpec) {
-    let endpoint = spec.endpoint_spec.get_or_insert_default();
-    if let Some(mode) = &args.endpoint_mode {
-        endpoint.mode.clone_from(mode);
-    }
-    endpoint.ports.retain(|known| !args.publish_rm.contains(&known.target_port));
-    let added = args.publish_add.concat();
-    endpoint.ports.retain(|known| !added.contains(known));
-    endpoint.ports.extend(added);
+    args.spec.change(spec)?;
+    args.removed.change(spec, networks);
+    args.added.change(spec, networks)
 }
 
 #[cfg(test)]
@@ -170,14 +99,22 @@ mod tests {
     }
 
     fn changed(words: &str) -> ServiceSpec {
+        try_changed(words).unwrap()
+    }
+
+    fn try_changed(words: &str) -> Result<ServiceSpec, String> {
         let spec = r#"{"Name":"web","Labels":{"a":"1","b":"2"},"TaskTemplate":{"ContainerSpec":{"Image":"x:1","Env":["A=1",
-            "B=2"]},"Placement":{"Constraints":["node.role==worker"]}},"Mode":{"Replicated":{"Replicas":1}},
+            "B=2"]},"Placement":{"Constraints":["node.role==worker"],
+            "Preferences":[{"Spread":{"SpreadDescriptor":"node.labels.a"}}]},"Networks":[{"Target":"n1id"}]},"Mode":{"Replicated":{"Replicas":1}},
             "EndpointSpec":{"Mode":"vip","Ports":[{"TargetPort":80,"PublishedPort":8080,"Protocol":"tcp",
             "PublishMode":"ingress"}]}}"#;
         let mut spec = decode(spec.as_bytes()).unwrap();
         let words = ["update"].into_iter().chain(words.split_whitespace()).chain(["web"]);
-        change(&Line::try_parse_from(words).unwrap().args, &mut spec).unwrap();
-        spec
+        let line = Line::try_parse_from(words).map_err(|error| error.to_string())?;
+        let networks =
+            [("back", "n1id"), ("front", "n2id")].map(|(name, id)| (name.to_owned(), id.to_owned()));
+        change(&line.args, &mut spec, &networks.into()).map_err(|error| error.to_string())?;
+        Ok(spec)
     }
 
     #[test]
@@ -206,5 +143,51 @@ mod tests {
         let ports: Vec<_> =
             spec.endpoint_spec.unwrap().ports.iter().map(|port| port.published_port).collect();
         assert_eq!(ports, [81]);
+    }
+
+    #[test]
+    fn lists_lose_what_is_removed_and_get_what_is_added() {
+        let spec = changed(
+            "--container-label-add x=1 --constraint-add node.hostname!=n3 --constraint-add node.role==worker \
+             --placement-pref-rm spread=node.labels.a --placement-pref-add spread=node.labels.b --network-rm back \
+             --network-add name=front,alias=web --publish-rm 80 --publish-add 53:53/udp",
+        );
+        let ports: Vec<_> = spec.endpoint_spec.unwrap().ports.iter().map(|port| port.target_port).collect();
+        assert_eq!(ports, [53]);
+        let task = spec.task_template;
+        assert_eq!(task.container_spec.unwrap().labels["x"], "1");
+        let placement = task.placement.unwrap();
+        assert_eq!(placement.constraints, ["node.role==worker", "node.hostname!=n3"]);
+        let labels: Vec<_> = placement.preferences.iter().flat_map(|one| &one.spread).collect();
+        assert_eq!(labels.len(), 1);
+        assert_eq!(labels[0].spread_descriptor, "node.labels.b");
+        let networks: Vec<_> = task.networks.unwrap().into_iter().map(|one| one.target).collect();
+        assert_eq!(networks, ["front"]);
+        assert_eq!(changed("--publish-rm 80/udp").endpoint_spec, changed("").endpoint_spec);
+        assert_eq!(changed("--container-label-rm none --env-rm none"), changed(""));
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        for (words, reason) in [
+            ("--network-add back", "service is already attached to network back"),
+            ("--max-concurrent 2", "max-concurrent can only be used with replicated-job mode"),
+            ("--publish-rm 0", "invalid port"),
+            ("--env x=1", "unexpected argument '--env'"),
+            ("-l x=1", "unexpected argument '-l'"),
+            ("--env-add =x", "invalid environment variable"),
+            ("--mount type=bind,source=/a,target=/b", "--mount is not supported"),
+        ] {
+            let message = try_changed(words).expect_err(words);
+            assert!(message.contains(reason), "{words}: {message}");
+        }
+    }
+
+    #[test]
+    fn switches_can_be_taken_back_and_words_are_quoted() {
+        let process = |words: &str| changed(words).task_template.container_spec.unwrap();
+        assert!(process("--read-only").read_only);
+        assert!(!process("--read-only=false").read_only);
+        assert_eq!(process("--args=--start-delay=5s").args, ["--start-delay=5s"]);
     }
 }

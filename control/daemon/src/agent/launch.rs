@@ -86,7 +86,8 @@ mod tests {
     #[test]
     fn the_task_knows_who_it_is_whatever_its_spec_says() {
         let mut task = samples::task(1, 1);
-        std::sync::Arc::make_mut(&mut task.spec).container.env = vec!["A=1".into(), "MESH_TASK_SLOT=99".into()];
+        std::sync::Arc::make_mut(&mut task.spec).container.env =
+            vec!["A=1".into(), "MESH_TASK_SLOT=99".into()];
         let launch = launch(&task, &samples::node()).unwrap();
         assert_eq!(launch.env[0], "A=1");
         assert_eq!(

@@ -3,6 +3,8 @@
 //! Parameters: `kinds` (of `node,service,task,network`; all when empty), `service` (its service and tasks
 //! alone), `since` (an index told before: only what changed later is repeated). It needs no memory of past
 //! changes: objects carry the index that last changed them, and what is gone is missing in `Present`.
+//! When a watched service wants other tasks than before, its tasks are told again: which of them are outdated
+//! is not theirs alone.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -14,13 +16,13 @@ use futures_util::StreamExt;
 use mesh_api::mesh::{Object, ObjectKind, WatchEvent};
 use mesh_core::command::Refusal;
 use mesh_core::id::ServiceId;
-use mesh_core::store::{Change, Store};
+use mesh_core::store::{Change, Delta, Store};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::Api;
 use super::backend::{Feed, Ledger};
-use super::convert::{network, node, service, task};
+use super::convert::{network, node, service, standing, task};
 use super::error::ApiError;
 use super::extract::Params;
 use super::mesh::{json_lines, line};
@@ -132,7 +134,7 @@ impl Watcher {
         let store = self.ledger.store();
         let managers = store.nodes().filter(|node| node.manager.is_some());
         for found in managers.filter(|_| self.scope.has(ObjectKind::Node)) {
-            self.tell(&WatchEvent::Put { index, object: self.node(found, &store) }).await?;
+            self.tell(&put(index, self.node(found, &store))).await?;
         }
         Ok(())
     }
@@ -145,7 +147,7 @@ impl Watcher {
         for (id, version, object) in self.objects(&store) {
             present.push(id);
             if version > since {
-                self.tell(&WatchEvent::Put { index, object: object(self, &store) }).await?;
+                self.tell(&object(self, &store, index)).await?;
             }
         }
         self.tell(&WatchEvent::Synced { index, present }).await?;
@@ -157,27 +159,33 @@ impl Watcher {
         let mut all: Vec<(String, u64, Shown<'a>)> = Vec::new();
         if self.scope.has(ObjectKind::Node) {
             all.extend(store.nodes().map(|found| {
-                let show = shown(move |watcher, store| watcher.node(found, store));
+                let show = shown(move |watcher, store, index| put(index, watcher.node(found, store)));
                 (found.id.to_string(), found.meta.version, show)
             }));
         }
         if self.scope.has(ObjectKind::Network) {
-            all.extend(
-                store
-                    .networks()
-                    .map(|found| (found.id.to_string(), found.meta.version, shown(move |_, _| net(found)))),
-            );
+            all.extend(store.networks().map(|found| {
+                (found.id.to_string(), found.meta.version, shown(move |_, _, index| put(index, net(found))))
+            }));
         }
         if self.scope.has(ObjectKind::Service) {
             let watched = store.services().filter(|found| self.scope.of_service(found.id));
             all.extend(watched.map(|found| {
-                (found.id.to_string(), found.meta.version, shown(move |_, store| svc(found, store)))
+                (
+                    found.id.to_string(),
+                    found.meta.version,
+                    shown(move |_, store, index| put(index, svc(found, store))),
+                )
             }));
         }
         if self.scope.has(ObjectKind::Task) {
             let watched = store.tasks().filter(|found| self.scope.of_service(found.service));
             all.extend(watched.map(|found| {
-                (found.id.to_string(), found.meta.version, shown(move |_, store| tsk(found, store)))
+                (
+                    found.id.to_string(),
+                    found.meta.version,
+                    shown(move |_, store, index| tsk(index, found, store)),
+                )
             }));
         }
         all
@@ -189,36 +197,50 @@ impl Watcher {
             if let Some(event) = self.event(index, change, &store) {
                 self.tell(&event).await?;
             }
+            self.tell_outdated(index, change, &store).await?;
+        }
+        Ok(())
+    }
+
+    /// Tells the tasks of the watched service again when it wants other ones than before.
+    async fn tell_outdated(&self, index: u64, change: &Change, store: &Store) -> Result<(), Gone> {
+        let Change::Service(Delta { old: Some(old), new: Some(new) }) = change else { return Ok(()) };
+        let watched = self.scope.service == Some(new.id) && self.scope.has(ObjectKind::Task);
+        if !watched || old.spec_version == new.spec_version {
+            return Ok(());
+        }
+        for found in store.service_tasks(new.id) {
+            self.tell(&tsk(index, found, store)).await?;
         }
         Ok(())
     }
 
     fn event(&self, index: u64, change: &Change, store: &Store) -> Option<WatchEvent> {
-        let (kind, id, object) = match change {
+        let (kind, id, event) = match change {
             Change::Cluster(_) => return None,
             Change::Node(delta) => {
                 let id = side(delta)?.id.to_string();
-                (ObjectKind::Node, id, delta.new.as_ref().map(|found| self.node(found, store)))
+                (ObjectKind::Node, id, delta.new.as_ref().map(|found| put(index, self.node(found, store))))
             }
             Change::Network(delta) => {
                 let id = side(delta)?.id.to_string();
-                (ObjectKind::Network, id, delta.new.as_ref().map(|found| net(found)))
+                (ObjectKind::Network, id, delta.new.as_ref().map(|found| put(index, net(found))))
             }
             Change::Service(delta) => {
                 let id = side(delta)?.id;
                 self.scope.of_service(id).then_some(())?;
-                (ObjectKind::Service, id.to_string(), delta.new.as_ref().map(|found| svc(found, store)))
+                let event = delta.new.as_ref().map(|found| put(index, svc(found, store)));
+                (ObjectKind::Service, id.to_string(), event)
             }
             Change::Task(delta) => {
                 let found = side(delta)?;
                 self.scope.of_service(found.service).then_some(())?;
-                (ObjectKind::Task, found.id.to_string(), delta.new.as_ref().map(|found| tsk(found, store)))
+                let event = delta.new.as_ref().map(|found| tsk(index, found, store));
+                (ObjectKind::Task, found.id.to_string(), event)
             }
         };
-        self.scope.has(kind).then_some(match object {
-            Some(object) => WatchEvent::Put { index, object },
-            None => WatchEvent::Delete { index, kind, id },
-        })
+        let gone = WatchEvent::Delete { index, kind, id };
+        self.scope.has(kind).then_some(event.unwrap_or(gone))
     }
 
     fn node(&self, found: &mesh_core::object::Node, store: &Store) -> Object {
@@ -231,9 +253,9 @@ impl Watcher {
 }
 
 /// Shows one object, when it is to be told.
-type Shown<'a> = Box<dyn Fn(&Watcher, &Store) -> Object + Send + 'a>;
+type Shown<'a> = Box<dyn Fn(&Watcher, &Store, u64) -> WatchEvent + Send + 'a>;
 
-fn shown<'a>(show: impl Fn(&Watcher, &Store) -> Object + Send + 'a) -> Shown<'a> {
+fn shown<'a>(show: impl Fn(&Watcher, &Store, u64) -> WatchEvent + Send + 'a) -> Shown<'a> {
     Box::new(show)
 }
 
@@ -245,11 +267,16 @@ fn svc(found: &mesh_core::object::Service, store: &Store) -> Object {
     Object::Service(Box::new(service::show(found, store)))
 }
 
-fn tsk(found: &mesh_core::object::Task, store: &Store) -> Object {
-    Object::Task(Box::new(task::show(found, store)))
+fn tsk(index: u64, found: &mesh_core::object::Task, store: &Store) -> WatchEvent {
+    let object = Object::Task(Box::new(task::show(found, store)));
+    WatchEvent::Put { index, object, outdated: standing::is_outdated(found, store) }
+}
+
+fn put(index: u64, object: Object) -> WatchEvent {
+    WatchEvent::Put { index, object, outdated: false }
 }
 
 /// Either side of a change, for what does not change with it.
-fn side<T>(delta: &mesh_core::store::Delta<T>) -> Option<&Arc<T>> {
+fn side<T>(delta: &Delta<T>) -> Option<&Arc<T>> {
     delta.new.as_ref().or(delta.old.as_ref())
 }

@@ -13,8 +13,7 @@ use mesh_core::name::Name;
 use mesh_core::object::{AllocatedPort, Service};
 use mesh_core::port::{Port, Protocol, PublishMode, PublishedPort};
 use mesh_core::spec::{
-    EndpointMode, EndpointSpec, NetworkAttachment, RestartPolicy, ServiceSpec, TaskSpec,
-    UpdateConfig,
+    EndpointMode, EndpointSpec, NetworkAttachment, RestartPolicy, ServiceSpec, TaskSpec, UpdateConfig,
 };
 use mesh_core::store::Store;
 

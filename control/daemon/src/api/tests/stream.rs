@@ -38,7 +38,7 @@ async fn a_watch_tells_what_is_then_what_changes() {
 
     let made = client.post("/services/create", WEB).await;
     match lines.next().await {
-        Some(WatchEvent::Put { index: at, object: Object::Service(service) }) => {
+        Some(WatchEvent::Put { index: at, object: Object::Service(service), .. }) => {
             assert_eq!(service.id, made["ID"].as_str().unwrap());
             assert_eq!(at, index + 1);
         }

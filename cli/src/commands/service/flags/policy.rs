@@ -1,10 +1,7 @@
-//! Flags that `service create` and `service update` share.
+//! What a task may use, when it is started again, how tasks are replaced.
 
 use clap::Args;
-use mesh_api::engine::service::{
-    ContainerSpec, Placement, PlacementPreference, ResourceAmount, Resources, RestartPolicy, ServiceSpec,
-    Spread, UpdateConfig,
-};
+use mesh_api::engine::service::{ResourceAmount, Resources, RestartPolicy, ServiceSpec, UpdateConfig};
 
 use crate::parse::units;
 
@@ -124,36 +121,6 @@ pub struct PolicyFlags {
     rollback: RollbackFlags,
 }
 
-/// The process of a task.
-#[derive(Debug, Default, Args)]
-#[command(next_help_heading = "Process")]
-pub struct ProcessFlags {
-    /// Host name inside
-    #[arg(long, value_name = "NAME")]
-    hostname: Option<String>,
-    /// User, as UID[:GID] or by name
-    #[arg(short, long, value_name = "USER")]
-    user: Option<String>,
-    /// Working directory
-    #[arg(short, long, value_name = "PATH")]
-    workdir: Option<String>,
-    /// Signal that asks the process to stop
-    #[arg(long, value_name = "SIGNAL")]
-    stop_signal: Option<String>,
-    /// Time from that signal to SIGKILL [default: 10s]
-    #[arg(long, value_name = "DURATION", value_parser = units::duration)]
-    stop_grace_period: Option<i64>,
-    /// Mount the root file system read-only
-    #[arg(long)]
-    read_only: bool,
-    /// Replaces the image's entry point; words are separated by spaces
-    #[arg(long, value_name = "COMMAND")]
-    entrypoint: Option<String>,
-    /// Most tasks of the service on one node; 0 is unlimited
-    #[arg(long, value_name = "NUMBER")]
-    replicas_max_per_node: Option<u64>,
-}
-
 impl PolicyFlags {
     /// Writes what was given into the spec.
     pub fn change(&self, spec: &mut ServiceSpec) {
@@ -199,46 +166,6 @@ impl RestartFlags {
     }
 }
 
-impl ProcessFlags {
-    /// Writes what was given into the spec.
-    pub fn change(&self, spec: &mut ServiceSpec) {
-        let process: &mut ContainerSpec = spec.task_template.container_spec.get_or_insert_default();
-        for (place, given) in [
-            (&mut process.hostname, &self.hostname),
-            (&mut process.user, &self.user),
-            (&mut process.dir, &self.workdir),
-            (&mut process.stop_signal, &self.stop_signal),
-        ] {
-            if let Some(given) = given {
-                place.clone_from(given);
-            }
-        }
-        process.stop_grace_period = self.stop_grace_period.or(process.stop_grace_period);
-        process.read_only |= self.read_only;
-        if let Some(entrypoint) = &self.entrypoint {
-            process.command = entrypoint.split_whitespace().map(str::to_owned).collect();
-        }
-        if let Some(most) = self.replicas_max_per_node {
-            spec.task_template.placement.get_or_insert_default().max_replicas = most;
-        }
-    }
-}
-
 fn set(place: &mut i64, given: Option<i64>) {
     *place = given.unwrap_or(*place);
-}
-
-/// Reads `spread=LABEL`.
-pub fn preference(text: &str) -> Result<PlacementPreference, String> {
-    match text.split_once('=') {
-        Some((strategy, label)) if strategy.eq_ignore_ascii_case("spread") && !label.is_empty() => {
-            Ok(PlacementPreference { spread: Some(Spread { spread_descriptor: label.to_owned() }) })
-        }
-        _ => Err(format!("invalid placement preference {text:?}: spread=node.labels.KEY is expected")),
-    }
-}
-
-/// The placement of a spec.
-pub fn placement(spec: &mut ServiceSpec) -> &mut Placement {
-    spec.task_template.placement.get_or_insert_default()
 }
