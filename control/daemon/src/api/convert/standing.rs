@@ -105,6 +105,7 @@ mod tests {
             endpoints: Vec::new(),
             host_ports: Vec::new(),
             start_at: Timestamp::ZERO,
+            restarts: Vec::new(),
             running_at: None,
             leaving: None,
             generic: std::collections::BTreeMap::new(),
