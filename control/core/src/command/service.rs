@@ -67,7 +67,8 @@ pub fn update_service(
     Ok(Transaction { at: now, writes: vec![Write::update(service.into())] })
 }
 
-/// Changes how many tasks a replicated service that was read at `version` has.
+/// Changes how many tasks a replicated service that was read at `version` has, or how many completions a
+/// replicated job.
 pub fn scale_service(
     store: &Store,
     id: ServiceId,
@@ -78,8 +79,10 @@ pub fn scale_service(
     let mut spec = find(store, id)?.spec.clone();
     match &mut spec.mode {
         ServiceMode::Replicated { replicas: current } => *current = replicas,
-        ServiceMode::Global | ServiceMode::ReplicatedJob { .. } | ServiceMode::GlobalJob => {
-            return Err(Refusal::invalid("mode", "scale can only be used with replicated mode"));
+        ServiceMode::ReplicatedJob { total_completions, .. } => *total_completions = replicas,
+        ServiceMode::Global | ServiceMode::GlobalJob => {
+            let reason = "scale can only be used with replicated or replicated-job mode";
+            return Err(Refusal::invalid("mode", reason));
         }
     }
     update_service(store, id, version, spec, now)

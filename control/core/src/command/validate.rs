@@ -85,14 +85,31 @@ pub(super) fn service(spec: &mut ServiceSpec) -> Checked {
     require(!image.is_empty(), "image", "image reference must be provided")?;
     *image = image::normalise(image).map_err(|error| Refusal::invalid("image", error.to_string()))?;
     labels(&spec.labels, "labels")?;
-    if let ServiceMode::Replicated { replicas } = spec.mode {
-        let reason = format!("{replicas} is more than the {REPLICAS_MAX} allowed");
-        require(replicas <= REPLICAS_MAX, "replicas", reason)?;
+    mode(spec.mode)?;
+    if spec.mode.is_job() {
+        let plain = [spec.update, spec.rollback].iter().all(|config| *config == UpdateConfig::default());
+        require(plain, "update config", "Jobs may not have an update config")?;
     }
     task(&spec.task)?;
     endpoint(&spec.endpoint)?;
     update(&spec.update, "update")?;
     update(&spec.rollback, "rollback")
+}
+
+fn mode(mode: ServiceMode) -> Checked {
+    let at_most = |number: u32, field: &str| {
+        require(number <= REPLICAS_MAX, field, format!("{number} is more than the {REPLICAS_MAX} allowed"))
+    };
+    match mode {
+        ServiceMode::Replicated { replicas } => at_most(replicas, "replicas"),
+        ServiceMode::ReplicatedJob { max_concurrent, total_completions } => {
+            require(max_concurrent >= 1, "max concurrent", "a job needs at least 1")?;
+            require(total_completions >= 1, "total completions", "a job needs at least 1")?;
+            at_most(max_concurrent, "max concurrent")?;
+            at_most(total_completions, "total completions")
+        }
+        ServiceMode::Global | ServiceMode::GlobalJob => Ok(()),
+    }
 }
 
 fn task(spec: &TaskSpec) -> Checked {

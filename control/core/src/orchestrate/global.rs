@@ -1,4 +1,4 @@
-//! Global services: one task on each node that is there, takes tasks and fulfils the constraints.
+//! Global services and global jobs: one task on each node that is there, takes tasks and fulfils the constraints.
 
 use super::instance::{clean_up, retire};
 use super::{Instance, Orchestrator, is_live, new_task};
@@ -6,9 +6,10 @@ use crate::id::Entropy;
 use crate::leader::draft::Draft;
 use crate::object::{Node, NodeState, Service, TaskState};
 use crate::spec::Availability;
+use crate::store::Store;
 
 impl Orchestrator {
-    /// Brings a global service in order; false when the batch was full before it was.
+    /// Brings a global service or job in order; false when the batch was full before it was.
     pub(super) fn plan_global(
         &mut self,
         draft: &mut Draft<'_>,
@@ -20,7 +21,11 @@ impl Orchestrator {
             if draft.is_full() {
                 return false;
             }
-            self.plan_node(draft, service, Instance::on_node(service.id, node), entropy);
+            let instance = Instance::on_node(service.id, node);
+            match service.spec.mode.is_job() {
+                true => self.plan_job_node(draft, service, instance, entropy),
+                false => self.plan_node(draft, service, instance, entropy),
+            }
         }
         true
     }
@@ -33,9 +38,7 @@ impl Orchestrator {
         instance: Instance,
         entropy: &mut dyn Entropy,
     ) {
-        let node = instance.node.and_then(|node| draft.store().node(node));
-        let belongs = node.is_some_and(|node| belongs(node, service));
-        let takes_new = node.is_some_and(|node| node.spec.availability == Availability::Active);
+        let (belongs, takes_new) = standing(draft.store(), service, instance);
         let tasks = instance.tasks(draft.store());
         if !belongs {
             let live = tasks.iter().filter(|task| is_live(task));
@@ -49,6 +52,12 @@ impl Orchestrator {
             self.keep(draft, service, instance, entropy);
         }
     }
+}
+
+/// Whether an instance's node may have a task of the service, and whether it may get one that it has not yet.
+pub(super) fn standing(store: &Store, service: &Service, instance: Instance) -> (bool, bool) {
+    let node = instance.node.and_then(|node| store.node(node)).filter(|node| belongs(node, service));
+    (node.is_some(), node.is_some_and(|node| node.spec.availability == Availability::Active))
 }
 
 fn belongs(node: &Node, service: &Service) -> bool {

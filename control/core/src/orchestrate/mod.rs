@@ -7,6 +7,7 @@
 
 mod global;
 mod instance;
+mod job;
 mod replicated;
 mod restart;
 #[cfg(test)]
@@ -44,7 +45,7 @@ pub(crate) struct Orchestrator {
 
 impl Orchestrator {
     pub(crate) fn new(store: &Store) -> Self {
-        let is_global = |service: &&std::sync::Arc<Service>| service.spec.mode == ServiceMode::Global;
+        let is_global = |service: &&std::sync::Arc<Service>| service.spec.mode.is_global();
         let orphaned = store.tasks().map(|task| task.service).filter(|id| store.service(*id).is_none());
         Self {
             services: store.services().map(|service| service.id).chain(orphaned).collect(),
@@ -75,7 +76,7 @@ impl Orchestrator {
     fn service_changed(&mut self, delta: &Delta<Service>) {
         let Some(service) = delta.new.as_ref().or(delta.old.as_ref()) else { return };
         self.services.insert(service.id);
-        if delta.new.is_some() && service.spec.mode == ServiceMode::Global {
+        if delta.new.is_some() && service.spec.mode.is_global() {
             self.globals.insert(service.id);
         } else {
             self.globals.remove(&service.id);
@@ -124,18 +125,22 @@ impl Orchestrator {
         };
         match service.spec.mode {
             ServiceMode::Replicated { replicas } => self.plan_replicated(draft, &service, replicas, entropy),
-            ServiceMode::Global => self.plan_global(draft, &service, entropy),
-            ServiceMode::ReplicatedJob { .. } | ServiceMode::GlobalJob => true,
+            ServiceMode::Global | ServiceMode::GlobalJob => self.plan_global(draft, &service, entropy),
+            ServiceMode::ReplicatedJob { max_concurrent, total_completions } => {
+                self.plan_replicated_job(draft, &service, (max_concurrent, total_completions), entropy)
+            }
         }
     }
 
     fn plan_instance(&mut self, draft: &mut Draft<'_>, instance: Instance, entropy: &mut dyn Entropy) {
         match draft.store().service(instance.service).cloned() {
             None => instance.tasks(draft.store()).iter().for_each(|task| instance::remove(draft, task)),
-            Some(service) if service.spec.mode == ServiceMode::Global => {
-                self.plan_node(draft, &service, instance, entropy);
-            }
-            Some(service) => self.keep(draft, &service, instance, entropy),
+            Some(service) => match service.spec.mode {
+                ServiceMode::Replicated { .. } => self.keep(draft, &service, instance, entropy),
+                ServiceMode::ReplicatedJob { .. } => self.plan_job_slot(draft, &service, instance, entropy),
+                ServiceMode::Global => self.plan_node(draft, &service, instance, entropy),
+                ServiceMode::GlobalJob => self.plan_job_node(draft, &service, instance, entropy),
+            },
         }
     }
 
@@ -147,6 +152,10 @@ impl Orchestrator {
 impl Instance {
     fn of(task: &Task) -> Self {
         Self { service: task.service, slot: task.slot, node: task.node.filter(|_| task.slot == 0) }
+    }
+
+    fn slot(service: ServiceId, slot: u32) -> Self {
+        Self { service, slot, node: None }
     }
 
     fn on_node(service: ServiceId, node: NodeId) -> Self {
@@ -213,6 +222,6 @@ fn new_task(service: &Service, instance: Instance, now: Timestamp, entropy: &mut
         running_at: None,
         leaving: None,
         generic: BTreeMap::new(),
-        job_iteration: None,
+        job_iteration: service.job.map(|job| job.iteration),
     }
 }

@@ -23,7 +23,7 @@ impl Orchestrator {
             if draft.is_full() {
                 return false;
             }
-            self.keep(draft, service, Instance { service: service.id, slot, node: None }, entropy);
+            self.keep(draft, service, Instance::slot(service.id, slot), entropy);
         }
         let slots = occupied(draft, service);
         let wanted = usize::try_from(replicas).unwrap_or(usize::MAX);
@@ -35,7 +35,7 @@ impl Orchestrator {
             if draft.is_full() {
                 return false;
             }
-            let instance = Instance { service: service.id, slot, node: None };
+            let instance = Instance::slot(service.id, slot);
             draft.put_task(new_task(service, instance, draft.now(), entropy));
         }
         true

@@ -20,8 +20,8 @@ pub(super) fn allows(draft: &Draft<'_>, service: &Service, instance: Instance, l
     let policy = &last.spec.restart;
     let condition = match policy.condition {
         RestartCondition::None => false,
-        RestartCondition::OnFailure => last.status.state != TaskState::Complete,
-        RestartCondition::Any => true,
+        RestartCondition::Any if !service.spec.mode.is_job() => true,
+        RestartCondition::OnFailure | RestartCondition::Any => last.status.state != TaskState::Complete,
     };
     // A global service's task that went because its node did comes back with it.
     let returns = instance.node.is_some() && !ended_by_itself(last);

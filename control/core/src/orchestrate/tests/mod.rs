@@ -1,6 +1,7 @@
 //! Services on virtual time: how many tasks, where, and what follows the end of one.
 
 mod global;
+mod jobs;
 mod moves;
 mod nodes;
 mod restarts;

@@ -29,6 +29,14 @@ impl VirtualCluster {
         Ok(())
     }
 
+    /// Changes how many tasks or completions a service has.
+    pub fn scale_service(&mut self, id: ServiceId, number: u32) -> Result<(), Refusal> {
+        let version = self.store.service(id).expect("a service").meta.version;
+        let transaction = command::scale_service(&self.store, id, version, number, self.now)?;
+        self.commit(&transaction).expect("made from this store");
+        Ok(())
+    }
+
     /// Removes a service.
     pub fn remove_service(&mut self, id: ServiceId) -> Result<(), Refusal> {
         let transaction = command::remove_service(&self.store, id, self.now)?;
