@@ -8,6 +8,7 @@ mod bad_input;
 mod call;
 mod crash;
 mod demo;
+mod explain;
 mod failover;
 mod harness;
 mod headless;

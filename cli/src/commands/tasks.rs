@@ -49,7 +49,33 @@ pub async fn show(
     if !args.no_resolve && !args.list.quiet {
         names.read(client).await?;
     }
-    listing(tasks, &names, args.list.no_trunc, Timestamp::now()).show(&args.list, shell)
+    let whole = args.list.no_trunc || args.list.quiet;
+    let look = Look { whole, history: args.list.is_table() };
+    listing(tasks, &names, look, Timestamp::now()).show(&args.list, shell)
+}
+
+/// How tasks are shown.
+#[derive(Debug, Clone, Copy)]
+struct Look {
+    /// IDs and errors are not cut.
+    whole: bool,
+    /// What ran in a slot before is marked as such.
+    history: bool,
+}
+
+impl TaskArgs {
+    /// The filters as the API takes them; the node `self` is the asked one.
+    pub async fn filters(&self, client: &Client) -> Result<Filters, CliError> {
+        let mut filters = Filters::default();
+        for (name, value) in &self.list.filters {
+            if name == "node" && value == "self" {
+                filters.add(name, &client.info().await?.swarm.node_id);
+            } else {
+                filters.add(name, value);
+            }
+        }
+        Ok(filters)
+    }
 }
 
 /// Names of services and nodes by id; what is not there is shown by its id.
@@ -89,7 +115,7 @@ impl Names {
 }
 
 /// By service and slot, the newest task of a slot first and its history below it.
-fn listing(mut tasks: Vec<Task>, names: &Names, whole: bool, now: Timestamp) -> Listing {
+fn listing(mut tasks: Vec<Task>, names: &Names, look: Look, now: Timestamp) -> Listing {
     tasks.sort_by(|one, other| {
         let place = |task: &Task| (names.service(task).to_owned(), task.slot, names.slot(task));
         place(one).cmp(&place(other)).then_with(|| created(other).cmp(&created(one)))
@@ -98,10 +124,10 @@ fn listing(mut tasks: Vec<Task>, names: &Names, whole: bool, now: Timestamp) -> 
     let mut last = None;
     for task in tasks {
         let slot = names.slot(&task);
-        let is_old = last.as_ref() == Some(&slot);
+        let is_old = look.history && last.as_ref() == Some(&slot);
         let name = if is_old { format!(" \\_ {slot}") } else { slot.clone() };
         last = Some(slot);
-        rows.push(row(&task, name, names, whole, now));
+        rows.push(row(&task, name, names, look.whole, now));
     }
     Listing {
         fields: FIELDS,
@@ -151,27 +177,33 @@ mod tests {
     use super::*;
     use crate::tests::captured;
 
-    #[test]
-    fn old_tasks_stand_below_the_new_one_of_their_slot() {
-        let task = |id: &str, slot: u64, second: u64, state: &str, desired: &str, error: &str| {
-            let text = format!(
-                r#"{{"ID":"{id}aaaaaaaaaaaaaaaaaaaaaaaa","ServiceID":"s","Slot":{slot},"NodeID":"n","CreatedAt":
-                "2026-01-01T00:00:0{second}Z","Spec":{{"ContainerSpec":{{"Image":"mesh/whoami:1"}}}},"DesiredState":
-                "{desired}","Status":{{"State":"{state}","Timestamp":"2026-01-01T00:00:0{second}Z","Err":"{error}"}}}}"#
-            );
-            decode::<Task>(text.as_bytes()).unwrap()
-        };
-        let tasks = vec![
-            task("a", 1, 1, "failed", "shutdown", "task: non-zero exit (137) and much more"),
-            task("b", 2, 1, "running", "running", ""),
-            task("c", 1, 5, "running", "running", ""),
-        ];
+    fn task(id: &str, slot: u64, second: u64, state: &str, desired: &str, error: &str) -> Task {
+        let text = format!(
+            r#"{{"ID":"{id}aaaaaaaaaaaaaaaaaaaaaaaa","ServiceID":"s","Slot":{slot},"NodeID":"n","CreatedAt":
+            "2026-01-01T00:00:0{second}Z","Spec":{{"ContainerSpec":{{"Image":"mesh/whoami:1"}}}},"DesiredState":
+            "{desired}","Status":{{"State":"{state}","Timestamp":"2026-01-01T00:00:0{second}Z","Err":"{error}"}}}}"#
+        );
+        decode::<Task>(text.as_bytes()).unwrap()
+    }
+
+    fn shown(tasks: Vec<Task>, args: &ListArgs) -> String {
         let names = Names {
             services: [("s".to_owned(), "web".to_owned())].into(),
             nodes: [("n".to_owned(), "n1".to_owned())].into(),
         };
         let now = "2026-01-01T00:00:09Z".parse().unwrap();
-        let text = captured(|shell| listing(tasks, &names, false, now).show(&ListArgs::default(), shell));
+        let look = Look { whole: args.no_trunc || args.quiet, history: args.is_table() };
+        captured(|shell| listing(tasks, &names, look, now).show(args, shell))
+    }
+
+    #[test]
+    fn old_tasks_stand_below_the_new_one_of_their_slot() {
+        let tasks = vec![
+            task("a", 1, 1, "failed", "shutdown", "task: non-zero exit (137) and much more"),
+            task("b", 2, 1, "running", "running", ""),
+            task("c", 1, 5, "running", "running", ""),
+        ];
+        let text = shown(tasks, &ListArgs::default());
         assert_eq!(
             text,
             "ID             NAME        IMAGE           NODE      DESIRED STATE   CURRENT STATE           ERROR                              PORTS\n\
@@ -179,5 +211,23 @@ mod tests {
              aaaaaaaaaaaa    \\_ web.1   mesh/whoami:1   n1        Shutdown        Failed 8 seconds ago    \"task: non-zero exit (137) and…\"   \n\
              baaaaaaaaaaa   web.2       mesh/whoami:1   n1        Running         Running 8 seconds ago                                      \n"
         );
+    }
+
+    #[test]
+    fn what_is_not_for_people_is_whole_and_unmarked() {
+        let tasks = || {
+            vec![
+                task("a", 1, 1, "failed", "shutdown", "task: non-zero exit (137) and much more"),
+                task("c", 1, 5, "running", "running", ""),
+            ]
+        };
+        let quiet = ListArgs { quiet: true, ..ListArgs::default() };
+        assert_eq!(shown(tasks(), &quiet), "caaaaaaaaaaaaaaaaaaaaaaaa\naaaaaaaaaaaaaaaaaaaaaaaaa\n");
+        let lines = ListArgs {
+            format: Some("{{.Name}} {{.Error}}".to_owned()),
+            no_trunc: true,
+            ..ListArgs::default()
+        };
+        assert_eq!(shown(tasks(), &lines), "web.1 \nweb.1 \"task: non-zero exit (137) and much more\"\n");
     }
 }

@@ -45,6 +45,14 @@ impl ListArgs {
     }
 }
 
+impl ListArgs {
+    /// The list is shown in columns.
+    pub fn is_table(&self) -> bool {
+        let format = self.format.as_deref().unwrap_or_default();
+        !self.quiet && (matches!(format, "" | "table") || format.starts_with("table "))
+    }
+}
+
 /// A list: what its rows have, and which of it is shown by default.
 pub struct Listing {
     /// Field of a row (as templates name it) and heading of its column; the first is what `-q` shows.

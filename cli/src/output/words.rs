@@ -24,10 +24,21 @@ pub fn human_duration(seconds: i64) -> String {
     }
 }
 
-/// How long ago an RFC 3339 time is, in lower case as docker puts it behind a state.
-pub fn ago(time: &str, now: Timestamp) -> String {
+/// How long ago an RFC 3339 time is.
+pub fn since(time: &str, now: Timestamp) -> String {
     let seconds = time.parse::<Timestamp>().map_or(0, |then| now.as_second() - then.as_second());
-    format!("{} ago", human_duration(seconds).to_lowercase())
+    format!("{} ago", human_duration(seconds))
+}
+
+/// The same in lower case, as docker puts it behind a state.
+pub fn ago(time: &str, now: Timestamp) -> String {
+    since(time, now).to_lowercase()
+}
+
+/// An RFC 3339 time as Go writes it out, in UTC: `2026-01-01 00:00:05.5 +0000 utc`.
+pub fn go_time(time: &str) -> String {
+    let Ok(time) = time.parse::<Timestamp>() else { return time.to_owned() };
+    format!("{} +0000 utc", time.strftime("%Y-%m-%d %H:%M:%S%.f"))
 }
 
 /// A number of things: `1 node`, `3 nodes`.
@@ -130,6 +141,9 @@ mod tests {
         }
         let now: Timestamp = "2026-01-01T00:00:10Z".parse().unwrap();
         assert_eq!(ago("2026-01-01T00:00:05.123456789Z", now), "5 seconds ago");
+        assert_eq!(since("2025-12-31T23:59:00Z", now), "About a minute ago");
+        assert_eq!(go_time("2026-01-01T00:00:05.5Z"), "2026-01-01 00:00:05.5 +0000 utc");
+        assert_eq!(go_time("2026-01-01T00:00:05Z"), "2026-01-01 00:00:05 +0000 utc");
     }
 
     #[test]

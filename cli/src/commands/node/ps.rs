@@ -19,13 +19,27 @@ pub struct PsArgs {
     tasks: TaskArgs,
 }
 
-/// Lists their tasks.
+/// Lists their tasks. A node that does not exist is told; the others are shown.
 pub async fn run(args: &PsArgs, client: &Client, shell: &mut Shell) -> Result<(), CliError> {
-    let mut filters = args.tasks.list.filters();
+    let mut filters = args.tasks.filters(client).await?;
+    let mut found = false;
+    let mut missing = false;
     for name in &args.nodes {
-        let name = resolve(name, client).await?;
-        let node = client.node(&name).await.map_err(|error| error.named("node", &name))?;
-        filters.add("node", &node.id);
+        let id = resolve(name, client).await?;
+        match client.node(&id).await {
+            Ok(node) => {
+                filters.add("node", &node.id);
+                found = true;
+            }
+            Err(error) if error.is_not_found() => {
+                shell.note(&error.named("node", name).to_string());
+                missing = true;
+            }
+            Err(error) => return Err(error),
+        }
     }
-    show(&filters, &args.tasks, client, shell).await
+    if found {
+        show(&filters, &args.tasks, client, shell).await?;
+    }
+    if missing { Err(CliError::Told) } else { Ok(()) }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use clap::Args;
+use jiff::Timestamp;
 use mesh_api::engine::filter::Filters;
 
 use super::pretty::pretty;
@@ -36,9 +37,16 @@ pub async fn run(args: &InspectArgs, client: &Client, shell: &mut Shell) -> Resu
     }
     let networks = client.networks(&Filters::default()).await?;
     let names: BTreeMap<_, _> = networks.into_iter().map(|network| (network.id, network.name)).collect();
+    let mut failed = false;
     for name in &args.services {
-        let service = client.service(name).await.map_err(|error| error.named("service", name))?;
-        shell.raw(&pretty(&service, &names))?;
+        match client.service(name).await {
+            Ok(service) => shell.raw(&pretty(&service, &names, Timestamp::now()))?,
+            Err(error) if error.is_not_found() => {
+                shell.note(&error.named("service", name).to_string());
+                failed = true;
+            }
+            Err(error) => return Err(error),
+        }
     }
-    Ok(())
+    if failed { Err(CliError::Told) } else { Ok(()) }
 }

@@ -3,25 +3,24 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
+use jiff::Timestamp;
 use mesh_api::engine::service::{
-    ContainerSpec, Endpoint, Placement, ResourceAmount, Service, TaskSpec, UpdateConfig,
+    ContainerSpec, Endpoint, JobStatus, Placement, ResourceAmount, Service, ServiceMode, TaskSpec,
+    UpdateConfig, UpdateStatus,
 };
 
-use crate::output::words::{go_duration, human_size};
+use crate::output::words::{go_duration, human_size, since};
 
-/// The service; `networks` has names by id.
-pub fn pretty(service: &Service, networks: &BTreeMap<String, String>) -> String {
+/// The service, as it is `now`; `networks` has names by id.
+pub fn pretty(service: &Service, networks: &BTreeMap<String, String>, now: Timestamp) -> String {
     let mut page = Page(String::new());
     let spec = &service.spec;
     page.line(&format!("\nID:\t\t{}", service.id));
     page.line(&format!("Name:\t\t{}", spec.name));
     page.pairs("Labels:", &spec.labels);
-    let mode = spec.mode.as_ref();
-    if let Some(replicated) = mode.and_then(|mode| mode.replicated) {
-        page.line(&format!("Service Mode:\tReplicated\n Replicas:\t{}", replicated.replicas.unwrap_or(1)));
-    } else {
-        page.line("Service Mode:\tGlobal");
-    }
+    page.mode(spec.mode.as_ref());
+    page.job(service.job_status.as_ref(), now);
+    page.update(service.update_status.as_ref(), now);
     let task = &spec.task_template;
     page.placement(task.placement.as_ref());
     page.replacement("UpdateConfig:", "Update order:", spec.update_config.as_ref());
@@ -50,6 +49,42 @@ impl Page {
         }
     }
 
+    fn mode(&mut self, mode: Option<&ServiceMode>) {
+        let Some(mode) = mode else { return };
+        if let Some(replicated) = mode.replicated {
+            self.line("Service Mode:\tReplicated");
+            self.line(&format!(" Replicas:\t{}", replicated.replicas.unwrap_or(1)));
+        } else if let Some(job) = mode.replicated_job {
+            self.line("Service Mode:\tReplicated Job");
+            self.line(&format!(" Max Concurrent:\t{}", job.max_concurrent.unwrap_or(1)));
+            self.line(&format!(" Total Completions:\t{}", job.total_completions.unwrap_or(1)));
+        } else if mode.global_job.is_some() {
+            self.line("Service Mode:\tGlobal Job");
+        } else {
+            self.line("Service Mode:\tGlobal");
+        }
+    }
+
+    fn job(&mut self, job: Option<&JobStatus>, now: Timestamp) {
+        let Some(job) = job else { return };
+        self.line("JobStatus:");
+        self.line(&format!(" Iteration:\t{}", job.job_iteration.index));
+        self.line(&format!(" Last Execution:\t{}", since(&job.last_execution, now)));
+    }
+
+    fn update(&mut self, update: Option<&UpdateStatus>, now: Timestamp) {
+        let Some(update) = update.filter(|update| !update.state.is_empty()) else { return };
+        self.line("UpdateStatus:");
+        self.line(&format!(" State:\t\t{}", update.state));
+        if let Some(started) = &update.started_at {
+            self.line(&format!(" Started:\t{}", since(started, now)));
+        }
+        if let Some(completed) = &update.completed_at {
+            self.line(&format!(" Completed:\t{}", since(completed, now)));
+        }
+        self.line(&format!(" Message:\t{}", update.message));
+    }
+
     fn placement(&mut self, placement: Option<&Placement>) {
         self.line("Placement:");
         let Some(placement) = placement else { return };
@@ -63,10 +98,10 @@ impl Page {
             .map(|spread| format!("spread={}", spread.spread_descriptor))
             .collect();
         if !labels.is_empty() {
-            self.line(&format!(" Preferences:\t[{}]", labels.join(" ")));
+            self.line(&format!(" Preferences:   [{}]", labels.join(" ")));
         }
         if placement.max_replicas > 0 {
-            self.line(&format!(" Max Replicas Per Node:\t{}", placement.max_replicas));
+            self.line(&format!(" Max Replicas Per Node:   {}", placement.max_replicas));
         }
     }
 
@@ -171,17 +206,36 @@ mod tests {
             "Placement":{"Constraints":["node.role==worker"]},"Networks":[{"Target":"n1"}]},"Mode":{"Replicated":
             {"Replicas":3}},"UpdateConfig":{"Parallelism":1,"FailureAction":"pause","Monitor":5000000000,
             "Order":"stop-first"}},"Endpoint":{"Spec":{"Mode":"vip"},"Ports":[{"Protocol":"tcp","TargetPort":80,
-            "PublishedPort":8080,"PublishMode":"ingress"}],"VirtualIPs":[{"NetworkID":"n1","Addr":"10.0.1.2/24"}]}}"#;
+            "PublishedPort":8080,"PublishMode":"ingress"}],"VirtualIPs":[{"NetworkID":"n1","Addr":"10.0.1.2/24"}]},
+            "UpdateStatus":{"State":"completed","StartedAt":"2026-01-01T00:00:00Z","CompletedAt":
+            "2026-01-01T00:08:59Z","Message":"update completed"}}"#;
         let service: Service = decode(service.as_bytes()).unwrap();
         let names = BTreeMap::from([("n1".to_owned(), "back".to_owned())]);
         assert_eq!(
-            pretty(&service, &names),
-            "\nID:\t\ts1\nName:\t\tweb\nLabels:\n a=b\nService Mode:\tReplicated\n Replicas:\t3\nPlacement:\n \
+            pretty(&service, &names, "2026-01-01T00:10:00Z".parse().unwrap()),
+            "\nID:\t\ts1\nName:\t\tweb\nLabels:\n a=b\nService Mode:\tReplicated\n Replicas:\t3\nUpdateStatus:\n \
+             State:\t\tcompleted\n Started:\t10 minutes ago\n Completed:\tAbout a minute ago\n Message:\tupdate \
+             completed\nPlacement:\n \
              Constraints:\t[node.role==worker]\nUpdateConfig:\n Parallelism:\t1\n On failure:\tpause\n Monitoring \
              Period: 5s\n Max failure ratio: 0\n Update order:      stop-first\nContainerSpec:\n \
              Image:\t\tmesh/whoami:1\n Args:\t\ta\nResources:\n Limits:\n  CPU:\t\t0.5\n  Memory:\t64MiB\nNetworks: \
              back\nEndpoint Mode:\tvip\n VIP: 10.0.1.2/24 on back\nPorts:\n PublishedPort = 8080\n  Protocol = tcp\n  \
              TargetPort = 80\n  PublishMode = ingress\n"
+        );
+    }
+
+    #[test]
+    fn a_job_says_which_run_it_is() {
+        let job = r#"{"ID":"s1","Spec":{"Name":"job","Mode":{"ReplicatedJob":{"MaxConcurrent":2,"TotalCompletions":9}}},
+            "JobStatus":{"JobIteration":{"Index":3},"LastExecution":"2026-01-01T00:00:00Z"}}"#;
+        let job: Service = decode(job.as_bytes()).unwrap();
+        let page = pretty(&job, &BTreeMap::new(), "2026-01-01T00:00:05Z".parse().unwrap());
+        assert!(
+            page.contains(
+                "\nService Mode:\tReplicated Job\n Max Concurrent:\t2\n Total Completions:\t9\nJobStatus:\n \
+                 Iteration:\t3\n Last Execution:\t5 seconds ago\nPlacement:\n"
+            ),
+            "{page}"
         );
     }
 }

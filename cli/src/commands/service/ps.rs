@@ -22,7 +22,7 @@ pub struct PsArgs {
 
 /// Lists their tasks. A service that does not exist is told; the others are shown.
 pub async fn run(args: &PsArgs, client: &Client, shell: &mut Shell) -> Result<(), CliError> {
-    let mut filters = args.tasks.list.filters();
+    let mut filters = args.tasks.filters(client).await?;
     let mut missing = false;
     for name in &args.services {
         match client.service(name).await {
