@@ -2,6 +2,7 @@
 
 mod fake;
 mod node;
+mod service;
 mod swarm;
 
 use std::io::Write;

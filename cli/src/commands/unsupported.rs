@@ -46,6 +46,19 @@ refused_flags! {
 }
 
 refused_flags! {
+    /// Flags of `service update` alone.
+    RefusedChanges {
+        mount_add = "mount-add", mount_rm = "mount-rm", secret_add = "secret-add", secret_rm = "secret-rm",
+        config_add = "config-add", config_rm = "config-rm", group_add = "group-add", group_rm = "group-rm",
+        host_add = "host-add", host_rm = "host-rm", dns_add = "dns-add", dns_rm = "dns-rm",
+        dns_option_add = "dns-option-add", dns_option_rm = "dns-option-rm", dns_search_add = "dns-search-add",
+        dns_search_rm = "dns-search-rm", sysctl_add = "sysctl-add", sysctl_rm = "sysctl-rm",
+        ulimit_add = "ulimit-add", ulimit_rm = "ulimit-rm", generic_resource_add = "generic-resource-add",
+        generic_resource_rm = "generic-resource-rm"
+    } switches {}
+}
+
+refused_flags! {
     /// Flags of `network create`.
     NetworkFlags {
         ip_range = "ip-range", aux_address = "aux-address", ipam_driver = "ipam-driver", ipam_opt = "ipam-opt",

@@ -68,6 +68,11 @@ impl Fake {
         kept.text()
     }
 
+    /// Takes its socket away.
+    pub fn goes_away(&self) {
+        std::fs::remove_file(self.dir.path().join("sock")).unwrap();
+    }
+
     /// The changes that were asked for since the last call: `METHOD PATH BODY`.
     pub fn changes(&self) -> Vec<String> {
         let mut asked = std::mem::take(&mut *self.asked.lock().unwrap());

@@ -9,6 +9,7 @@ use super::flags::lists::{Added, Networks, Removals};
 use super::flags::{SpecFlags, WaitFlags};
 use super::rollback;
 use crate::client::Client;
+use crate::commands::unsupported::RefusedChanges;
 use crate::error::CliError;
 use crate::output::Shell;
 use crate::parse::words::Words;
@@ -41,6 +42,8 @@ pub struct UpdateArgs {
     wait: WaitFlags,
     #[command(flatten)]
     spec: SpecFlags,
+    #[command(flatten)]
+    unsupported: RefusedChanges,
 }
 
 /// Changes it and waits until its tasks run.
@@ -72,6 +75,7 @@ async fn networks(args: &UpdateArgs, client: &Client) -> Result<Networks, CliErr
 }
 
 fn change(args: &UpdateArgs, spec: &mut ServiceSpec, networks: &Networks) -> Result<(), CliError> {
+    args.unsupported.check()?;
     spec.task_template.force_update += u64::from(args.force);
     let process = spec.task_template.container_spec.get_or_insert_default();
     if let Some(image) = &args.image {
@@ -177,6 +181,7 @@ mod tests {
             ("-l x=1", "unexpected argument '-l'"),
             ("--env-add =x", "invalid environment variable"),
             ("--mount type=bind,source=/a,target=/b", "--mount is not supported"),
+            ("--mount-add type=bind,source=/a,target=/b", "--mount-add is not supported"),
         ] {
             let message = try_changed(words).expect_err(words);
             assert!(message.contains(reason), "{words}: {message}");
