@@ -94,7 +94,7 @@ pub fn remove_service(store: &Store, id: ServiceId, now: Timestamp) -> Result<Tr
     Ok(Transaction { at: now, writes: vec![Write::Delete { key: Key::Service(id), expect: Expect::Any }] })
 }
 
-fn find(store: &Store, id: ServiceId) -> Result<&Arc<Service>, Refusal> {
+pub(super) fn find(store: &Store, id: ServiceId) -> Result<&Arc<Service>, Refusal> {
     let missing = || LookupError::NotFound { kind: Kind::Service, text: id.to_string() };
     Ok(store.service(id).ok_or_else(missing)?)
 }

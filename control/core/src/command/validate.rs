@@ -103,8 +103,8 @@ fn mode(mode: ServiceMode) -> Checked {
     match mode {
         ServiceMode::Replicated { replicas } => at_most(replicas, "replicas"),
         ServiceMode::ReplicatedJob { max_concurrent, total_completions } => {
-            require(max_concurrent >= 1, "max concurrent", "a job needs at least 1")?;
-            require(total_completions >= 1, "total completions", "a job needs at least 1")?;
+            let ends = max_concurrent >= 1 || total_completions == 0;
+            require(ends, "max concurrent", "a job of which nothing may run does not come to its end")?;
             at_most(max_concurrent, "max concurrent")?;
             at_most(total_completions, "total completions")
         }

@@ -7,6 +7,7 @@
 
 use std::sync::Arc;
 
+use super::rebalance::is_moving;
 use super::{Instance, Orchestrator, history_limit, is_live, is_outdated, new_task, restart};
 use crate::id::{Entropy, ServiceId};
 use crate::leader::draft::{Draft, managed};
@@ -168,9 +169,10 @@ impl Tenants {
         let next = live.last().filter(|task| younger(task)).map(|task| Arc::clone(task));
         let mut tenants = Self { holder, next };
         if let Some(holder) = tenants.holder.as_ref().filter(|_| tenants.next.is_some()) {
-            if !has_to_move(draft.store(), service, holder) && !is_outdated(service, holder) {
+            let leaves = has_to_move(draft.store(), service, holder) || is_outdated(service, holder);
+            if !leaves && !is_moving(service, holder) {
                 tenants.next = None;
-            } else if order(service) == UpdateOrder::StopFirst {
+            } else if leaves && order(service) == UpdateOrder::StopFirst {
                 tenants.holder = None;
             }
         }

@@ -8,6 +8,7 @@
 mod global;
 mod instance;
 mod job;
+mod rebalance;
 mod replicated;
 mod restart;
 #[cfg(test)]
@@ -124,7 +125,13 @@ impl Orchestrator {
             return instance::remove_all(draft, id);
         };
         match service.spec.mode {
-            ServiceMode::Replicated { replicas } => self.plan_replicated(draft, &service, replicas, entropy),
+            ServiceMode::Replicated { replicas } => {
+                let done = self.plan_replicated(draft, &service, replicas, entropy);
+                if done {
+                    self.rebalance(draft, &service, entropy);
+                }
+                done
+            }
             ServiceMode::Global | ServiceMode::GlobalJob => self.plan_global(draft, &service, entropy),
             ServiceMode::ReplicatedJob { max_concurrent, total_completions } => {
                 self.plan_replicated_job(draft, &service, (max_concurrent, total_completions), entropy)
@@ -136,7 +143,10 @@ impl Orchestrator {
         match draft.store().service(instance.service).cloned() {
             None => instance.tasks(draft.store()).iter().for_each(|task| instance::remove(draft, task)),
             Some(service) => match service.spec.mode {
-                ServiceMode::Replicated { .. } => self.keep(draft, &service, instance, entropy),
+                ServiceMode::Replicated { .. } => {
+                    self.keep(draft, &service, instance, entropy);
+                    self.services.extend(service.rebalance.as_ref().map(|_| service.id));
+                }
                 ServiceMode::ReplicatedJob { .. } => self.plan_job_slot(draft, &service, instance, entropy),
                 ServiceMode::Global => self.plan_node(draft, &service, instance, entropy),
                 ServiceMode::GlobalJob => self.plan_job_node(draft, &service, instance, entropy),

@@ -5,7 +5,7 @@ use std::fmt;
 use super::generic;
 use super::load::{Load, Loads, takes_tasks};
 use crate::object::{Node, Task};
-use crate::spec::Platform;
+use crate::spec::{Placement, Platform};
 
 /// What a node can fail at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -40,10 +40,8 @@ impl Filter {
         match self {
             Self::Ready => takes_tasks(node),
             Self::Resources => has_room(node, load, task),
-            Self::Platform => {
-                placement.platforms.is_empty() || placement.platforms.iter().any(|it| runs(node, it))
-            }
-            Self::Constraints => placement.constraints.iter().all(|constraint| constraint.matches(node)),
+            Self::Platform => is_supported(node, placement),
+            Self::Constraints => is_constrained_to(node, placement),
             Self::HostPort => task.host_ports.iter().all(|port| {
                 let key = (port.published, port.protocol);
                 !load.holds_port(key) && !node.description.listening.contains(&key)
@@ -75,6 +73,19 @@ impl Filter {
 /// The first filter that a node does not pass; `None`: it may have the task.
 pub(super) fn refusal(node: &Node, load: &Load, task: &Task) -> Option<Filter> {
     FILTERS.into_iter().find(|filter| !filter.passes(node, load, task))
+}
+
+/// Whether a node takes tasks and is of the kind that they may be placed on, whatever it carries.
+pub(crate) fn suits(node: &Node, placement: &Placement) -> bool {
+    takes_tasks(node) && is_supported(node, placement) && is_constrained_to(node, placement)
+}
+
+fn is_supported(node: &Node, placement: &Placement) -> bool {
+    placement.platforms.is_empty() || placement.platforms.iter().any(|platform| runs(node, platform))
+}
+
+fn is_constrained_to(node: &Node, placement: &Placement) -> bool {
+    placement.constraints.iter().all(|constraint| constraint.matches(node))
 }
 
 /// Whether a node has free what the task reserves.

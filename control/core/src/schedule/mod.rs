@@ -24,6 +24,7 @@ use crate::object::{Task, TaskState};
 use crate::store::{Change, Delta, Store};
 use failures::Failures;
 use filter::Explanation;
+pub(crate) use filter::suits;
 use load::Loads;
 use spread::{Ranking, Scale};
 use waiting::{Kind, Waiting};

@@ -277,7 +277,10 @@ fn what_would_replace_running_tasks_is_refused_by_its_field() {
     let agent = bench.service(spec).unwrap();
     let version = bench.store.service(agent).unwrap().meta.version;
     let scaled = scale_service(&bench.store, agent, version, 2, AT);
-    assert_eq!(words(scaled).1, "invalid mode: scale can only be used with replicated or replicated-job mode");
+    assert_eq!(
+        words(scaled).1,
+        "invalid mode: scale can only be used with replicated or replicated-job mode"
+    );
 }
 
 #[test]

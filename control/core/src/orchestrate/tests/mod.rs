@@ -4,6 +4,7 @@ mod global;
 mod jobs;
 mod moves;
 mod nodes;
+mod rebalance;
 mod restarts;
 
 use std::collections::BTreeMap;

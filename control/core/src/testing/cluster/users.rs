@@ -37,6 +37,13 @@ impl VirtualCluster {
         Ok(())
     }
 
+    /// Asks for a better spread of a service's tasks.
+    pub fn rebalance_service(&mut self, id: ServiceId, parallelism: u32) -> Result<(), Refusal> {
+        let transaction = command::rebalance_service(&self.store, id, parallelism, self.now)?;
+        self.commit(&transaction).expect("made from this store");
+        Ok(())
+    }
+
     /// Removes a service.
     pub fn remove_service(&mut self, id: ServiceId) -> Result<(), Refusal> {
         let transaction = command::remove_service(&self.store, id, self.now)?;
