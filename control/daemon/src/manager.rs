@@ -15,8 +15,10 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::service::Routes;
 use tonic::transport::Server;
 
+use crate::acquaintance::Acquaintance;
 use crate::api::forward::RemoteApi;
 use crate::error::DaemonError;
+use crate::guiding::Guiding;
 use crate::leader;
 use crate::roles::{self, Entering};
 use crate::rotation;
@@ -25,6 +27,7 @@ use crate::rpc::authorize::layer::authorize;
 use crate::rpc::certificates::CertificatesService;
 use crate::rpc::dispatcher::DispatcherService;
 use crate::rpc::forward::{ToLeader, pass_on};
+use crate::rpc::guide::GuideService;
 use crate::rpc::join::JoinService;
 use crate::rpc::managers::ManagersService;
 use crate::rpc::proto::certificates_server::CertificatesServer;
@@ -73,15 +76,19 @@ pub struct Parts {
     pub api: RemoteApi,
     /// The cluster.
     pub cluster: ClusterId,
+    /// Managers that the node knows.
+    pub managers: Acquaintance,
 }
 
 impl Manager {
     /// Starts to lead (when raft says so) and to serve.
     pub fn start(parts: Parts) -> Result<Self, DaemonError> {
-        let Parts { raft, transport, own, tls, listener, api, cluster } = parts;
+        let Parts { raft, transport, own, tls, listener, api, cluster, managers: known } = parts;
         let (stop, stopping) = watch::channel(false);
         let (inbox, leader) = watch::channel(None);
         let (nodes, nodes_seen) = watch::channel(Settled::default());
+        let guiding =
+            Guiding { raft: raft.clone(), own: own.addr, tls: tls.clone(), nodes: nodes_seen.clone() };
         let settling = Settling { leader: leader.clone(), nodes: nodes_seen };
         let dispatcher = DispatcherServer::new(DispatcherService { leader, raft: raft.clone() })
             .max_decoding_message_size(MESSAGE_MAX)
@@ -106,6 +113,7 @@ impl Manager {
             .merge(api.routes(to_leader.clone()));
         let routes = Routes::from(routes)
             .add_service(messages)
+            .add_service(GuideService::new(cluster, known).into_server())
             .into_axum_router()
             .layer(from_fn_with_state(Gate::new(cluster, raft.clone()), authorize));
         let mut server_stop = stopping.clone();
@@ -121,6 +129,7 @@ impl Manager {
         });
         let roles = tokio::spawn(roles::run(raft.clone(), own.raft_id, entering, stopping.clone()));
         tokio::spawn(rotation::see_through(raft.clone(), stopping.clone()));
+        tokio::spawn(guiding.run(stopping.clone()));
         let leader = tokio::spawn(leader::run(raft.clone(), inbox, nodes, stopping));
         Ok(Self { raft, settling, to_leader, stop, parts: [leader, roles, endpoint], carrying })
     }

@@ -23,6 +23,7 @@ use crate::agent::worker;
 use crate::api::forward::RemoteApi;
 use crate::config::Config;
 use crate::error::DaemonError;
+use crate::guiding::Listening;
 use crate::joining::Admission;
 use crate::keys::Keys;
 use crate::office::{ManagerStart, Office, Place};
@@ -112,6 +113,8 @@ impl Member {
         tokio::spawn(record.clone().remember(managers.watch()));
         tokio::spawn(record.clone().follow(agent.standing.clone()));
         let (stop_agent, agent_stops) = watch::channel(false);
+        let listening = Listening { record: record.clone(), tls: tls.clone(), managers: managers.clone() };
+        tokio::spawn(listening.run(session_state.clone(), agent_stops.clone()));
         let files = state.identity();
         let renewing = Renewing {
             keys: keys.clone(),

@@ -7,6 +7,7 @@ pub mod client;
 pub mod dispatcher;
 pub mod envelope;
 pub mod forward;
+pub mod guide;
 pub mod join;
 pub mod listener;
 pub mod managers;

@@ -7,10 +7,12 @@
 #[allow(dead_code)]
 mod common;
 
+use std::net::SocketAddr;
+
 use common::node::{Node, Stopped, leader, three};
 use common::{PATIENCE, service};
 use mesh_core::command::{create_service, remove_node, update_node};
-use mesh_core::id::ServiceId;
+use mesh_core::id::{NodeId, ServiceId};
 use mesh_core::spec::{NodeSpec, Role};
 use mesh_raft::ProposeError;
 use meshd::clock::now;
@@ -158,6 +160,40 @@ async fn a_manager_finds_those_that_its_own_state_tells_of() {
     second.vacant().await;
 }
 
+/// Both were away while every manager that they knew was replaced by one that they have never heard of.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_knows_no_manager_any_more_is_told_where_they_are() {
+    let three = three().await;
+    let first = &three[0];
+    // The leader goes to where a node listens by its own port.
+    let port = {
+        let free = tokio::net::TcpListener::bind("127.0.0.2:0").await.unwrap();
+        free.local_addr().unwrap().port()
+    };
+    let at = |number| SocketAddr::from(([127, 0, 0, number], port));
+    let manager = Node::join_at(first, Role::Manager, at(2)).await;
+    manager.seated().await;
+    let worker = Node::join_at(first, Role::Worker, at(3)).await;
+    worker.served().await;
+    let away = [manager.stop().await, worker.stop().await];
+    let last = Node::join_at(first, Role::Manager, at(4)).await;
+    last.seated().await;
+    set_role_of(first, away[0].node(), Role::Worker).await;
+    last.wait("demotion", |store| store.node(away[0].node())?.manager.is_none().then_some(())).await;
+    for old in &three {
+        old.office.depart().await;
+    }
+    last.wait_voters(&[last.raft_id()]).await;
+    for old in three {
+        drop(old.stop().await);
+    }
+    for stopped in away {
+        let node = stopped.start().await;
+        assert_eq!(node.open_not_at(Some(node.addr())).await.0, last.addr());
+        node.vacant().await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_manager_that_does_not_answer_is_not_let_in() {
     let first = Node::found().await;
@@ -284,9 +320,13 @@ async fn a_manager_that_is_reached_elsewhere_tells_the_others() {
 
 /// As `node promote` and `node demote` do.
 async fn set_role(leader: &Node, node: &Node, role: Role) {
+    set_role_of(leader, node.node(), role).await;
+}
+
+async fn set_role_of(leader: &Node, node: NodeId, role: Role) {
     loop {
         let store = leader.store();
-        let known = store.node(node.node()).unwrap();
+        let known = store.node(node).unwrap();
         let spec = NodeSpec { role, ..known.spec.clone() };
         let reachable = store.nodes().filter_map(|node| Some(node.manager.as_ref()?.raft_id)).collect();
         let update = update_node(&store, known.id, known.meta.version, spec, &reachable, now()).unwrap();

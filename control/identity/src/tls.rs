@@ -42,8 +42,13 @@ pub(crate) fn provider() -> Arc<CryptoProvider> {
 
 /// The name under which managers are asked for.
 pub fn manager_name() -> ServerName<'static> {
-    const NAME: &str = organizational_unit(Role::Manager);
-    ServerName::try_from(NAME).unwrap_or(ServerName::IpAddress(std::net::Ipv4Addr::UNSPECIFIED.into()))
+    name_of(Role::Manager)
+}
+
+/// The name under which nodes are asked for whose certificates say this role.
+pub fn name_of(role: Role) -> ServerName<'static> {
+    ServerName::try_from(organizational_unit(role))
+        .unwrap_or(ServerName::IpAddress(std::net::Ipv4Addr::UNSPECIFIED.into()))
 }
 
 /// A node's certificate and its key. Its `Debug` form shows what the certificate says.

@@ -1,7 +1,7 @@
 //! How far the nodes have come with what they were told: up to which log entry everything is not only in
 //! the store, but in every node's network too.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::id::{NodeId, SessionId};
 use crate::object::NodeState;
@@ -46,6 +46,11 @@ impl Settled {
         for progress in self.sessions.values_mut().filter(|progress| progress.node == node) {
             progress.down = matches!(state, NodeState::Down | NodeState::Disconnected);
         }
+    }
+
+    /// Nodes with an open session.
+    pub fn nodes(&self) -> BTreeSet<NodeId> {
+        self.sessions.values().map(|progress| progress.node).collect()
     }
 
     /// Assignments that lead to `version` were sent.

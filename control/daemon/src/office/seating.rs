@@ -127,6 +127,7 @@ impl Keeper {
             listener,
             api: self.place.api.clone(),
             cluster: membership.cluster,
+            managers: self.place.managers.clone(),
         })?;
         self.seat = Seat::Taken { manager, votes: false, resigns: false };
         if part == Some(Part::Voter) {

@@ -33,7 +33,7 @@ pub enum Access {
     Manager,
     /// For members of raft. Whom raft hears under which number is its own to say; here those are kept out who are
     /// surely none: nodes that the store does not want as managers, in the eyes of a manager that knows its
-    /// leader. One that does not may have missed much.
+    /// leader. One that does not may have missed much: it takes the word of any that shows a manager's certificate.
     Member,
 }
 
@@ -46,6 +46,7 @@ const TABLE: &[(&str, Access)] = &[
     ("/mesh.v1.Managers/Members", Access::Manager),
     ("/mesh.v1.Managers/Enter", Access::Manager),
     ("/mesh.v1.Managers/Depart", Access::Manager),
+    ("/mesh.v1.Guide/Show", Access::Member),
     ("/mesh.v1.Raft/Messages", Access::Member),
     ("/mesh.v1.Raft/Snapshot", Access::Member),
 ];

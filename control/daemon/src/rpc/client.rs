@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use hyper_util::rt::TokioIo;
+use mesh_core::spec::Role;
 use mesh_identity::{Moment, PeerIdentity, Refusal};
 use nix::sys::socket::setsockopt;
 use nix::sys::socket::sockopt::TcpUserTimeout;
@@ -98,9 +99,19 @@ pub async fn connect_with(
     tls: Arc<ClientConfig>,
     liveness: Liveness,
 ) -> Result<Channel, tonic::transport::Error> {
+    connect_as(addr, tls, liveness, Role::Manager).await
+}
+
+/// [`connect_with`], to a node whose certificate says this role.
+pub async fn connect_as(
+    addr: String,
+    tls: Arc<ClientConfig>,
+    liveness: Liveness,
+    role: Role,
+) -> Result<Channel, tonic::transport::Error> {
     let connector = tower::service_fn(move |_uri| {
         let (addr, tls) = (addr.clone(), Arc::clone(&tls));
-        async move { dial(&addr, tls, liveness.unacknowledged).await.map(TokioIo::new) }
+        async move { dial_as(&addr, tls, liveness.unacknowledged, role).await.map(TokioIo::new) }
     });
     Endpoint::from_static("http://mesh")
         .connect_timeout(liveness.connect)
@@ -117,11 +128,20 @@ pub(super) async fn dial(
     tls: Arc<ClientConfig>,
     unacknowledged: Duration,
 ) -> io::Result<TlsStream<TcpStream>> {
+    dial_as(addr, tls, unacknowledged, Role::Manager).await
+}
+
+async fn dial_as(
+    addr: &str,
+    tls: Arc<ClientConfig>,
+    unacknowledged: Duration,
+    role: Role,
+) -> io::Result<TlsStream<TcpStream>> {
     let stream = TcpStream::connect(addr).await?;
     stream.set_nodelay(true)?;
     let milliseconds = u32::try_from(unacknowledged.as_millis()).unwrap_or(u32::MAX);
     setsockopt(&stream, TcpUserTimeout, &milliseconds)?;
-    TlsConnector::from(tls).connect(mesh_identity::tls::manager_name(), stream).await
+    TlsConnector::from(tls).connect(mesh_identity::tls::name_of(role), stream).await
 }
 
 /// The TLS error that caused `error`, if one did.

@@ -97,6 +97,7 @@ impl Cluster {
                 listener,
                 api: RemoteApi::default(),
                 cluster,
+                managers: Acquaintance::new(Vec::new()),
             })
             .unwrap(),
         );

@@ -19,6 +19,7 @@ use meshd::agent::worker;
 use meshd::api::forward::RemoteApi;
 use meshd::entropy::SystemEntropy;
 use meshd::error::DaemonError;
+use meshd::guiding::Listening;
 use meshd::joining::{Admission, Application};
 use meshd::keys::{Keys, Stored};
 use meshd::office::{self, ManagerStart, Office, Place, Post};
@@ -93,7 +94,12 @@ impl Node {
 
     /// A node that joins by way of `by`, with the token of `role`.
     pub async fn join(by: &Self, role: Role) -> Self {
-        let (dir, membership, keys, listener) = Self::admitted(by, role).await;
+        Self::join_at(by, role, ([127, 0, 0, 1], 0).into()).await
+    }
+
+    /// As [`Self::join`], to be reached at `addr`.
+    pub async fn join_at(by: &Self, role: Role, addr: SocketAddr) -> Self {
+        let (dir, membership, keys, listener) = Self::admitted(by, role, addr).await;
         let start = match role {
             Role::Manager => ManagerStart::Enter { listener },
             Role::Worker => ManagerStart::None,
@@ -103,14 +109,14 @@ impl Node {
 
     /// A node that was let in, and whose daemon was killed at that moment.
     pub async fn let_in(by: &Self, role: Role) -> Stopped {
-        let (dir, ..) = Self::admitted(by, role).await;
+        let (dir, ..) = Self::admitted(by, role, ([127, 0, 0, 1], 0).into()).await;
         Stopped { dir, runtime: FakeRuntime::default() }
     }
 
-    async fn admitted(by: &Self, role: Role) -> (TempDir, Membership, Keys, TcpListener) {
+    async fn admitted(by: &Self, role: Role, addr: SocketAddr) -> (TempDir, Membership, Keys, TcpListener) {
         let dir = tempfile::tempdir().unwrap();
         let state = StateDir::new(dir.path().to_owned());
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = TcpListener::bind(addr).await.unwrap();
         let addr = listener.local_addr().unwrap();
         let Admission { membership, identity, trust, .. } = Self::apply(by, role, addr).await.unwrap();
         assert_eq!(membership.role, role);
@@ -187,6 +193,8 @@ impl Node {
         };
         let network = FakeNetwork::new(runtime.journal());
         let (stop, stopping) = watch::channel(false);
+        let listening = Listening { record: record.clone(), tls: tls.clone(), managers: managers.clone() };
+        tokio::spawn(listening.run(session_state.clone(), stopping.clone()));
         let renewing = Renewing {
             keys: keys.clone(),
             files: state.identity(),
