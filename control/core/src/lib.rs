@@ -12,6 +12,7 @@ mod allocate;
 pub mod assignment;
 pub mod command;
 pub mod constraint;
+pub mod content;
 mod dispatch;
 pub mod id;
 pub mod image;

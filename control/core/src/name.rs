@@ -63,6 +63,72 @@ impl fmt::Display for Name {
     }
 }
 
+/// The longest name of a secret or config; Swarm's bound.
+pub const CONTENT_NAME_MAX: usize = 64;
+
+/// A name that a secret or config cannot have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ContentNameError {
+    /// There is none.
+    #[error("name must be provided")]
+    Missing,
+    /// It has other characters, or too many.
+    #[error(
+        "invalid name, only {CONTENT_NAME_MAX} [a-zA-Z0-9-_.] characters allowed, and the start and end character must be [a-zA-Z0-9]"
+    )]
+    Characters,
+}
+
+/// A secret's or config's name: letters, digits, `-`, `_` and `.`, beginning and ending with a letter or a digit,
+/// 1 to 64 bytes, as Swarm accepts it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ContentName(String);
+
+impl ContentName {
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for ContentName {
+    type Err = ContentNameError;
+
+    fn from_str(text: &str) -> Result<Self, ContentNameError> {
+        let bytes = text.as_bytes();
+        let edges = [bytes.first(), bytes.last()];
+        let edged = edges.into_iter().all(|edge| edge.is_some_and(u8::is_ascii_alphanumeric));
+        let inner = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+        match text {
+            "" => Err(ContentNameError::Missing),
+            _ if edged && bytes.len() <= CONTENT_NAME_MAX && bytes.iter().all(inner) => {
+                Ok(Self(text.to_owned()))
+            }
+            _ => Err(ContentNameError::Characters),
+        }
+    }
+}
+
+impl TryFrom<String> for ContentName {
+    type Error = ContentNameError;
+    fn try_from(text: String) -> Result<Self, ContentNameError> {
+        text.parse()
+    }
+}
+
+impl From<ContentName> for String {
+    fn from(name: ContentName) -> Self {
+        name.0
+    }
+}
+
+impl fmt::Display for ContentName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -75,5 +141,16 @@ mod tests {
         for bad in ["", "-web", "web-", "_w", "we b", "we.b", "wéb", &"x".repeat(64)] {
             assert!(bad.parse::<Name>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn names_of_secrets_as_swarm_takes_them() {
+        for good in ["a", "db.password", "Key_1", "a-b", "9", &"x".repeat(64)] {
+            assert!(good.parse::<ContentName>().is_ok(), "{good}");
+        }
+        for bad in [".a", "a.", "-a", "a_", "a b", "a/b", "é", &"x".repeat(65)] {
+            assert_eq!(bad.parse::<ContentName>(), Err(ContentNameError::Characters), "{bad}");
+        }
+        assert_eq!("".parse::<ContentName>(), Err(ContentNameError::Missing));
     }
 }

@@ -9,7 +9,7 @@ use crate::blank;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Event {
-    /// `node`, `service`, `network`; `task` where it was asked for.
+    /// `node`, `service`, `network`, `secret`, `config`; `task` where it was asked for.
     #[serde(rename = "Type")]
     pub kind: String,
     /// `create`, `update`, `remove`.

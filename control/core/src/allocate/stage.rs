@@ -44,7 +44,11 @@ impl Allocator {
                 }
             }
             Change::Network(_) => self.fresh.append(&mut self.stuck),
-            Change::Cluster(_) | Change::Node(_) | Change::Service(_) => {}
+            Change::Cluster(_)
+            | Change::Node(_)
+            | Change::Service(_)
+            | Change::Secret(_)
+            | Change::Config(_) => {}
         }
     }
 

@@ -5,10 +5,12 @@
 //! is applied, [`crate::store::Store::apply`] answers with a conflict and the caller asks again.
 
 mod cluster;
+mod content;
 mod members;
 mod network;
 mod node;
 mod rebalance;
+mod references;
 mod refusal;
 mod root;
 mod service;
@@ -17,12 +19,14 @@ mod tests;
 mod validate;
 
 pub use cluster::{InitCluster, UpdateCluster, init_cluster, update_cluster};
+pub use content::{create_content, remove_content, update_content};
 pub(crate) use members::has_quorum;
 pub use members::{enter_raft, force_new_cluster, leave_raft};
 pub use network::{create_network, remove_network};
 pub(crate) use node::check_description;
 pub use node::{JoinNode, depart_node, join_node, rejoin_node, remove_node, renew_node, update_node};
 pub use rebalance::rebalance_service;
+pub use references::REFERENCES_MAX;
 pub use refusal::{PortUsage, Refusal, RefusalKind};
 pub use root::{NewRoot, RootStage, begin_root_rotation, finish_root_rotation, root_stage};
 pub use service::{create_service, remove_service, scale_service, update_service};

@@ -45,6 +45,14 @@ pub enum Refusal {
         /// The name.
         name: String,
     },
+    /// The name of a secret or config is taken.
+    #[error("{kind} {name} already exists")]
+    ContentExists {
+        /// Secret or config.
+        kind: Kind,
+        /// The name.
+        name: String,
+    },
     /// There is an ingress network already.
     #[error("ingress network ({name}) is already present")]
     IngressPresent {
@@ -61,6 +69,45 @@ pub enum Refusal {
         field: String,
         /// What is wrong with it.
         reason: String,
+    },
+    /// The data of a secret or config is empty or too long.
+    #[error("{rule}")]
+    ContentSize {
+        /// What it has to be.
+        rule: &'static str,
+    },
+    /// The name or data of a secret or config would change.
+    #[error("only updates to Labels are allowed")]
+    OnlyLabels,
+    /// Services need a secret or config.
+    #[error("{kind} '{name}' is in use by the following {}: {}", if services.len() == 1 { "service" } else { "services" }, services.join(", "))]
+    ContentInUse {
+        /// Secret or config.
+        kind: Kind,
+        /// Its name.
+        name: String,
+        /// Names of the services, in order.
+        services: Vec<String>,
+    },
+    /// A service names secrets or configs that are not there, or are called otherwise.
+    #[error("{kind}{} not found: {}", if names.len() == 1 { "" } else { "s" }, names.join(", "))]
+    ReferencesMissing {
+        /// Secret or config.
+        kind: Kind,
+        /// The names that the service has for them.
+        names: Vec<String>,
+    },
+    /// Two secrets or configs would be the same file of a task.
+    #[error("{kind} references '{first}' and '{second}' have a conflicting target: '{target}'")]
+    TargetTaken {
+        /// What the second is.
+        kind: Kind,
+        /// Name of the one.
+        first: String,
+        /// Name of the other.
+        second: String,
+        /// The file.
+        target: String,
     },
     /// The task of a running service would change.
     #[error("changing the task of a running service ({field}) is not available: remove and create it")]
@@ -245,9 +292,15 @@ impl Refusal {
         match self {
             Self::Lookup(LookupError::NotFound { .. }) => RefusalKind::NotFound,
             Self::Lookup(LookupError::Ambiguous { .. }) => RefusalKind::Ambiguous,
-            Self::NameTaken { .. } | Self::IngressPresent { .. } => RefusalKind::AlreadyExists,
+            Self::NameTaken { .. } | Self::ContentExists { .. } | Self::IngressPresent { .. } => {
+                RefusalKind::AlreadyExists
+            }
             Self::OutOfSequence => RefusalKind::OutOfSequence,
-            Self::Invalid { .. } => RefusalKind::InvalidArgument,
+            Self::Invalid { .. }
+            | Self::ContentSize { .. }
+            | Self::OnlyLabels
+            | Self::ReferencesMissing { .. }
+            | Self::TargetTaken { .. } => RefusalKind::InvalidArgument,
             Self::NoCluster
             | Self::AlreadyInitialized
             | Self::PortTaken { .. }
@@ -256,6 +309,7 @@ impl Refusal {
             | Self::NetworksOverlap { .. }
             | Self::SubnetOnNode { .. }
             | Self::NetworkInUse { .. }
+            | Self::ContentInUse { .. }
             | Self::NoIngress
             | Self::NodeNotDown { .. }
             | Self::NodeIsManager { .. }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::refusal::Refusal;
-use super::{cluster, validate};
+use super::{cluster, references, validate};
 use crate::allocate;
 use crate::id::{Entropy, ServiceId};
 use crate::object::{JobStatus, Meta, Network, Service, ServiceEndpoint};
@@ -24,6 +24,7 @@ pub fn create_service(
     if store.service_by_name(spec.name.as_str()).is_some() {
         return Err(Refusal::NameTaken { kind: Kind::Service, name: spec.name.to_string() });
     }
+    references::check_present(store, &spec.task)?;
     let id = ServiceId::new(entropy);
     let endpoint = settle_endpoint(store, id, &spec, &ServiceEndpoint::default())?;
     let job = spec.mode.is_job().then(|| JobStatus { iteration: 0, last_execution: now });
@@ -60,6 +61,7 @@ pub fn update_service(
     if std::mem::discriminant(&spec.mode) != std::mem::discriminant(&old.spec.mode) {
         return Err(Refusal::invalid("mode", "service mode change is not allowed"));
     }
+    references::check_present(store, &spec.task)?;
     refuse_task_change(&old.spec, &spec)?;
     let endpoint = settle_endpoint(store, id, &spec, &old.endpoint)?;
     let previous_spec = Some(Box::new(old.spec.clone()));

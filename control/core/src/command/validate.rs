@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use super::references;
 use super::refusal::Refusal;
 use crate::image;
 use crate::port::PublishMode;
@@ -149,6 +150,7 @@ fn container(spec: &ContainerSpec) -> Checked {
     if let Some(signal) = &spec.stop_signal {
         require(is_signal(signal), "stop signal", format!("{:?} is not a signal", cut(signal)))?;
     }
+    references::check(spec)?;
     spec.stop_grace_period.map_or(Ok(()), |grace| duration(grace, "stop grace period"))
 }
 

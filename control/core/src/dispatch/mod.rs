@@ -139,6 +139,8 @@ impl Dispatcher {
                 Change::Network(delta) => self.network(entry, &mut news, delta),
                 Change::Service(delta) => self.service(entry, &mut news, delta),
                 Change::Task(delta) => self.task(entry, &mut news, delta),
+                // Tasks get them with their runtime.
+                Change::Secret(_) | Change::Config(_) => {}
             }
         }
         self.turned(entry, &mut news);

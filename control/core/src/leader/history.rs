@@ -4,9 +4,11 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use crate::store::{Change, Store};
+use crate::content::Content;
+use crate::store::{Change, Delta, Store};
 
-/// Most changes that can be taken back. Each keeps one object as it was, about a kibibyte.
+/// Most changes that can be taken back. Each keeps one object as it was, about a kibibyte; one that keeps the
+/// data of a secret or config counts for more.
 pub const HISTORY_CHANGES: usize = 4096;
 
 /// The store with what led to it lately. Every manager keeps one, so that a new leader has it.
@@ -17,7 +19,7 @@ pub struct History {
     oldest: u64,
     /// What happened since, oldest first.
     entries: VecDeque<Entry>,
-    /// Changes in all entries together.
+    /// Weight of the changes in all entries together.
     changes: usize,
 }
 
@@ -64,21 +66,38 @@ impl History {
             return;
         }
         while let Some(entry) = self.entries.pop_back_if(|entry| entry.index > store.index()) {
-            self.changes -= entry.changes.len();
+            self.changes -= weigh(&entry.changes);
         }
         self.newest = Some(store.clone());
     }
 
     /// Keeps the state after the newest, which these changes led to.
     pub(super) fn push(&mut self, store: Store, changes: &[Change]) {
-        self.changes += changes.len();
+        self.changes += weigh(changes);
         self.entries.push_back(Entry { index: store.index(), changes: changes.into() });
         self.newest = Some(store);
         while self.changes > HISTORY_CHANGES
             && let Some(entry) = self.entries.pop_front()
         {
-            self.changes -= entry.changes.len();
+            self.changes -= weigh(&entry.changes);
             self.oldest = entry.index;
         }
     }
+}
+
+/// Bytes of a secret or config that count as one change.
+const DATA_WEIGHT: usize = 16 << 10;
+
+/// How much of the memory for the past the changes take. Data that both sides have is the same memory.
+fn weigh(changes: &[Change]) -> usize {
+    fn data<K>(delta: &Delta<Content<K>>) -> usize {
+        let content = delta.old.as_ref().or(delta.new.as_ref());
+        content.map_or(0, |content| content.spec.data.len() / DATA_WEIGHT)
+    }
+    let weight = |change: &Change| match change {
+        Change::Secret(delta) => 1 + data(delta),
+        Change::Config(delta) => 1 + data(delta),
+        _ => 1,
+    };
+    changes.iter().map(weight).sum()
 }

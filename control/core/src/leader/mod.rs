@@ -352,7 +352,7 @@ impl Leader {
                 self.scheduler.look_again(task.id, self.store.task(task.id));
             }
             Object::Service(service) => self.orchestrator.look_again(service.id),
-            Object::Cluster(_) | Object::Network(_) => {}
+            Object::Cluster(_) | Object::Network(_) | Object::Secret(_) | Object::Config(_) => {}
         }
     }
 

@@ -65,7 +65,7 @@ impl Orchestrator {
                     self.instances.insert(Instance::of(task));
                 }
             }
-            Change::Cluster(_) | Change::Network(_) => {}
+            Change::Cluster(_) | Change::Network(_) | Change::Secret(_) | Change::Config(_) => {}
         }
     }
 

@@ -65,7 +65,11 @@ impl Scheduler {
                 }
                 self.set_task(task.id, new.as_ref());
             }
-            Change::Cluster(_) | Change::Network(_) | Change::Service(_) => {}
+            Change::Cluster(_)
+            | Change::Network(_)
+            | Change::Service(_)
+            | Change::Secret(_)
+            | Change::Config(_) => {}
         }
     }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::{Change, Conflict, Delta, Expect, Key, Object, Store, Transaction, Write};
+use crate::content::Content;
 use crate::object::{Cluster, Meta, Network, Node, Service, Task};
 use crate::spec::TaskSpec;
 use crate::time::Timestamp;
@@ -48,6 +49,8 @@ impl Store {
                 Change::Network(delta) => Change::Network(reverse(delta)),
                 Change::Service(delta) => Change::Service(reverse(delta)),
                 Change::Task(delta) => Change::Task(reverse(delta)),
+                Change::Secret(delta) => Change::Secret(reverse(delta)),
+                Change::Config(delta) => Change::Config(reverse(delta)),
             });
         }
     }
@@ -82,6 +85,8 @@ impl Store {
             Key::Network(id) => Change::Network(Delta { old: self.networks.get(&id).cloned(), new: None }),
             Key::Service(id) => Change::Service(Delta { old: self.services.get(&id).cloned(), new: None }),
             Key::Task(id) => Change::Task(Delta { old: self.tasks.get(&id).cloned(), new: None }),
+            Key::Secret(id) => Change::Secret(Delta { old: self.secrets.get(id).cloned(), new: None }),
+            Key::Config(id) => Change::Config(Delta { old: self.configs.get(id).cloned(), new: None }),
         };
         self.adopt(change.clone());
         Ok(change)
@@ -120,6 +125,12 @@ impl Store {
                     task.spec = spec;
                 }))
             }
+            Object::Secret(new) => {
+                Change::Secret(delta(self.secrets.get(new.id), new, |it: &mut Content<_>| it.meta = meta))
+            }
+            Object::Config(new) => {
+                Change::Config(delta(self.configs.get(new.id), new, |it: &mut Content<_>| it.meta = meta))
+            }
         }
     }
 
@@ -147,6 +158,14 @@ impl Store {
             Change::Task(Delta { old, new }) => {
                 self.index_task(old.as_deref(), new.as_deref());
                 swap(&mut self.tasks, old, new, |task| task.id);
+            }
+            Change::Secret(Delta { old, new }) => {
+                self.secrets.index(old.as_deref(), new.as_deref());
+                swap(&mut self.secrets.all, old, new, |secret| secret.id);
+            }
+            Change::Config(Delta { old, new }) => {
+                self.configs.index(old.as_deref(), new.as_deref());
+                swap(&mut self.configs.all, old, new, |config| config.id);
             }
         }
     }

@@ -15,6 +15,8 @@ impl Store {
             Change::Network(Delta { old, new: Some(new) }) => self.check_network(old.as_deref(), new),
             Change::Service(Delta { new: Some(new), .. }) => self.check_service(new),
             Change::Task(Delta { old, new: Some(new) }) => self.check_task(old.as_deref(), new),
+            Change::Secret(Delta { new: Some(new), .. }) => self.secrets.check_name(new),
+            Change::Config(Delta { new: Some(new), .. }) => self.configs.check_name(new),
             _ => Ok(()),
         }
     }
@@ -114,7 +116,11 @@ impl Store {
     pub(super) fn check_references(&self, change: &Change) -> Result<(), Conflict> {
         match change {
             Change::Network(Delta { old: Some(old), new: None }) => self.check_unused(old),
+            Change::Secret(Delta { old: Some(old), new: None }) => self.secrets.check_unused(old.id),
+            Change::Config(Delta { old: Some(old), new: None }) => self.configs.check_unused(old.id),
             Change::Service(Delta { new: Some(new), .. }) => {
+                self.secrets.check_present(new)?;
+                self.configs.check_present(new)?;
                 let key = Key::Service(new.id);
                 let networks = new.spec.task.networks.iter().map(|attachment| attachment.network);
                 self.check_networks(key, networks.chain(new.endpoint.vips.keys().copied()))
@@ -169,6 +175,8 @@ impl Store {
     }
 
     pub(super) fn index_service(&mut self, old: Option<&Service>, new: Option<&Service>) {
+        self.secrets.index_user(old, new);
+        self.configs.index_user(old, new);
         if let Some(old) = old {
             self.service_names.remove(&old.spec.name.as_str().to_ascii_lowercase());
             for network in self.networks_of(old) {

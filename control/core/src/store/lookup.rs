@@ -17,6 +17,10 @@ pub enum Kind {
     Service,
     /// A task.
     Task,
+    /// A secret.
+    Secret,
+    /// A config.
+    Config,
 }
 
 /// No object, or more than one, is what the user wrote.
@@ -70,7 +74,7 @@ impl Store {
 }
 
 /// By id, then by name, then by the beginning of an id.
-fn pick<'a, K, T>(
+pub(super) fn pick<'a, K, T>(
     kind: Kind,
     text: &str,
     all: &'a imbl::OrdMap<Id<K>, Arc<T>>,
@@ -109,13 +113,22 @@ fn prefix_range<K>(prefix: &str) -> Option<std::ops::RangeInclusive<Id<K>>> {
     Some(low..=high)
 }
 
-impl std::fmt::Display for Kind {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
+impl Kind {
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
             Self::Node => "node",
             Self::Network => "network",
             Self::Service => "service",
             Self::Task => "task",
-        })
+            Self::Secret => "secret",
+            Self::Config => "config",
+        }
+    }
+}
+
+impl std::fmt::Display for Kind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
     }
 }

@@ -7,6 +7,7 @@
 
 mod apply;
 mod claims;
+mod contents;
 mod lookup;
 mod read;
 mod snapshot;
@@ -19,11 +20,12 @@ use std::sync::Arc;
 
 use imbl::{OrdMap, OrdSet};
 
-use crate::id::{NetworkId, NodeId, ServiceId, TaskId};
+use crate::id::{ConfigKind, NetworkId, NodeId, SecretKind, ServiceId, TaskId};
 use crate::object::{Cluster, Network, Node, Service, Task};
 use crate::port::{Port, Protocol};
 use crate::spec::TaskSpec;
 
+pub use contents::ContentTable;
 pub use lookup::{Kind, LookupError};
 pub use snapshot::{SNAPSHOT_FORMAT, SNAPSHOT_MAX};
 pub use transaction::{
@@ -40,6 +42,8 @@ pub struct Store {
     networks: OrdMap<NetworkId, Arc<Network>>,
     services: OrdMap<ServiceId, Arc<Service>>,
     tasks: OrdMap<TaskId, Arc<Task>>,
+    secrets: ContentTable<SecretKind>,
+    configs: ContentTable<ConfigKind>,
     /// Address given last in each network, so that the next one is given after it.
     cursors: OrdMap<NetworkId, IpAddr>,
     /// What each service's tasks are now, for the tasks to share.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use imbl::OrdMap;
 
-use super::{Key, Object, Store};
-use crate::id::{NetworkId, NodeId, ServiceId, TaskId};
+use super::{ContentTable, Key, Object, Store};
+use crate::id::{ConfigKind, NetworkId, NodeId, SecretKind, ServiceId, TaskId};
 use crate::object::{Cluster, EndpointId, Network, Node, Service, Task};
 use crate::port::{Port, Protocol};
 
@@ -39,6 +39,16 @@ impl Store {
     /// A task by id.
     pub fn task(&self, id: TaskId) -> Option<&Arc<Task>> {
         self.tasks.get(&id)
+    }
+
+    /// All secrets.
+    pub fn secrets(&self) -> &ContentTable<SecretKind> {
+        &self.secrets
+    }
+
+    /// All configs.
+    pub fn configs(&self) -> &ContentTable<ConfigKind> {
+        &self.configs
     }
 
     /// How many tasks there are, ended ones included.
@@ -163,6 +173,8 @@ impl Store {
             && same(&self.networks, &other.networks)
             && same(&self.services, &other.services)
             && same(&self.tasks, &other.tasks)
+            && same(&self.secrets.all, &other.secrets.all)
+            && same(&self.configs.all, &other.configs.all)
     }
 
     /// An object of any kind.
@@ -173,6 +185,8 @@ impl Store {
             Key::Network(id) => self.network(id).cloned().map(Object::Network),
             Key::Service(id) => self.service(id).cloned().map(Object::Service),
             Key::Task(id) => self.task(id).cloned().map(Object::Task),
+            Key::Secret(id) => self.secrets.get(id).cloned().map(Object::Secret),
+            Key::Config(id) => self.configs.get(id).cloned().map(Object::Config),
         }
     }
 }

@@ -8,12 +8,13 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::{Change, DecodeError, Delta, Store};
+use crate::content::{Config, Secret};
 use crate::id::{NetworkId, ServiceId};
 use crate::object::{Cluster, Network, Node, Service, Task};
 use crate::spec::TaskSpec;
 
 /// Version of the snapshot's encoding.
-pub const SNAPSHOT_FORMAT: u16 = 1;
+pub const SNAPSHOT_FORMAT: u16 = 2;
 
 /// Largest snapshot, in bytes.
 pub const SNAPSHOT_MAX: usize = 4 << 30;
@@ -26,6 +27,8 @@ struct Contents {
     cluster: Option<Arc<Cluster>>,
     nodes: Vec<Arc<Node>>,
     networks: Vec<Arc<Network>>,
+    secrets: Vec<Arc<Secret>>,
+    configs: Vec<Arc<Config>>,
     services: Vec<Arc<Service>>,
     tasks: Vec<Arc<Task>>,
     cursors: Vec<(NetworkId, IpAddr)>,
@@ -42,6 +45,8 @@ impl Store {
         absorb(&mut all, &mut buffer, self.networks.values());
         absorb(&mut all, &mut buffer, self.services.values());
         absorb(&mut all, &mut buffer, self.tasks.values());
+        absorb(&mut all, &mut buffer, self.secrets.iter());
+        absorb(&mut all, &mut buffer, self.configs.iter());
         absorb(&mut all, &mut buffer, self.cursors.iter());
         all.finalize().into()
     }
@@ -54,6 +59,8 @@ impl Store {
             cluster: self.cluster.clone(),
             nodes: self.nodes.values().cloned().collect(),
             networks: self.networks.values().cloned().collect(),
+            secrets: self.secrets.iter().cloned().collect(),
+            configs: self.configs.iter().cloned().collect(),
             services: self.services.values().cloned().collect(),
             tasks: self.tasks.values().cloned().collect(),
             cursors: self.cursors.iter().map(|(network, address)| (*network, *address)).collect(),
@@ -81,6 +88,12 @@ impl Store {
         self.nodes.extend(contents.nodes.into_iter().map(|node| (node.id, node)));
         for network in contents.networks {
             self.take_in(Change::Network(Delta { old: None, new: Some(network) }))?;
+        }
+        for secret in contents.secrets {
+            self.take_in(Change::Secret(Delta { old: None, new: Some(secret) }))?;
+        }
+        for config in contents.configs {
+            self.take_in(Change::Config(Delta { old: None, new: Some(config) }))?;
         }
         for service in contents.services {
             self.take_in(Change::Service(Delta { old: None, new: Some(service) }))?;

@@ -1,15 +1,17 @@
 //! What goes through the log: transactions of whole objects, each with what it expects to find.
 
+use std::cmp::Ordering;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{NetworkId, NodeId, ServiceId, TaskId};
+use crate::content::{Config, Content, ContentKind, Secret};
+use crate::id::{ConfigId, NetworkId, NodeId, SecretId, ServiceId, TaskId};
 use crate::object::{Cluster, Meta, Network, Node, Service, Task};
 use crate::time::Timestamp;
 
 /// Version of [`Transaction`]'s encoding; a node refuses entries of a version it does not know.
-pub const TRANSACTION_FORMAT: u16 = 1;
+pub const TRANSACTION_FORMAT: u16 = 2;
 
 /// Largest encoded transaction, in bytes.
 pub const TRANSACTION_MAX: usize = 16 << 20;
@@ -66,6 +68,10 @@ pub enum Object {
     Service(Arc<Service>),
     /// A task.
     Task(Arc<Task>),
+    /// A secret.
+    Secret(Arc<Secret>),
+    /// A config.
+    Config(Arc<Config>),
 }
 
 /// Which object.
@@ -81,6 +87,10 @@ pub enum Key {
     Service(ServiceId),
     /// A task.
     Task(TaskId),
+    /// A secret.
+    Secret(SecretId),
+    /// A config.
+    Config(ConfigId),
 }
 
 /// What a transaction did to one object: at least one of the two sides is there.
@@ -96,6 +106,10 @@ pub enum Change {
     Service(Delta<Service>),
     /// To a task.
     Task(Delta<Task>),
+    /// To a secret.
+    Secret(Delta<Secret>),
+    /// To a config.
+    Config(Delta<Config>),
 }
 
 /// An object before and after.
@@ -206,6 +220,16 @@ pub enum DecodeError {
         /// Newest format known.
         known: u16,
     },
+    /// Written by an older meshd.
+    #[error(
+        "format {found} is older than this meshd reads ({known}): it was written by a meshd before this one"
+    )]
+    Older {
+        /// Format found.
+        found: u16,
+        /// Oldest format known.
+        known: u16,
+    },
     /// Longer than anything this project writes.
     #[error("{bytes} bytes are more than the {limit} allowed")]
     TooLarge {
@@ -246,8 +270,10 @@ pub(super) fn decode<T: serde::de::DeserializeOwned>(
     }
     let (format, body) = bytes.split_first_chunk::<2>().ok_or_else(|| damaged(&"too short"))?;
     let found = u16::from_le_bytes(*format);
-    if found != known {
-        return Err(DecodeError::Newer { found, known });
+    match found.cmp(&known) {
+        Ordering::Less => return Err(DecodeError::Older { found, known }),
+        Ordering::Greater => return Err(DecodeError::Newer { found, known }),
+        Ordering::Equal => {}
     }
     let (value, rest) = postcard::take_from_bytes(body).map_err(|error| damaged(&error))?;
     if rest.is_empty() { Ok(value) } else { Err(damaged(&"bytes left over")) }
@@ -275,6 +301,8 @@ impl Object {
             Self::Network(network) => Key::Network(network.id),
             Self::Service(service) => Key::Service(service.id),
             Self::Task(task) => Key::Task(task.id),
+            Self::Secret(secret) => Key::Secret(secret.id),
+            Self::Config(config) => Key::Config(config.id),
         }
     }
 
@@ -286,6 +314,8 @@ impl Object {
             Self::Network(network) => network.meta,
             Self::Service(service) => service.meta,
             Self::Task(task) => task.meta,
+            Self::Secret(secret) => secret.meta,
+            Self::Config(config) => config.meta,
         }
     }
 }
@@ -302,6 +332,8 @@ impl Change {
             Self::Network(delta) => Key::Network(side(delta)?.id),
             Self::Service(delta) => Key::Service(side(delta)?.id),
             Self::Task(delta) => Key::Task(side(delta)?.id),
+            Self::Secret(delta) => Key::Secret(side(delta)?.id),
+            Self::Config(delta) => Key::Config(side(delta)?.id),
         })
     }
 }
@@ -314,6 +346,8 @@ impl std::fmt::Display for Key {
             Self::Network(id) => write!(f, "network {id}"),
             Self::Service(id) => write!(f, "service {id}"),
             Self::Task(id) => write!(f, "task {id}"),
+            Self::Secret(id) => write!(f, "secret {id}"),
+            Self::Config(id) => write!(f, "config {id}"),
         }
     }
 }
@@ -345,5 +379,11 @@ impl From<Service> for Object {
 impl From<Task> for Object {
     fn from(object: Task) -> Self {
         Self::Task(Arc::new(object))
+    }
+}
+
+impl<K: ContentKind> From<Content<K>> for Object {
+    fn from(object: Content<K>) -> Self {
+        K::object(Arc::new(object))
     }
 }

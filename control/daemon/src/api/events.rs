@@ -156,8 +156,12 @@ fn difference(before: &Store, after: &Store) -> Vec<Change> {
     let networks = deltas(before.networks(), after.networks(), |network| (network.id, network.meta.version));
     let services = deltas(before.services(), after.services(), |service| (service.id, service.meta.version));
     let tasks = deltas(before.tasks(), after.tasks(), |task| (task.id, task.meta.version));
+    let secrets = deltas(before.secrets().iter(), after.secrets().iter(), |it| (it.id, it.meta.version));
+    let configs = deltas(before.configs().iter(), after.configs().iter(), |it| (it.id, it.meta.version));
     (nodes.into_iter().map(Change::Node))
         .chain(networks.into_iter().map(Change::Network))
+        .chain(secrets.into_iter().map(Change::Secret))
+        .chain(configs.into_iter().map(Change::Config))
         .chain(services.into_iter().map(Change::Service))
         .chain(tasks.into_iter().map(Change::Task))
         .collect()

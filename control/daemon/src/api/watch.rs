@@ -217,7 +217,7 @@ impl Watcher {
 
     fn event(&self, index: u64, change: &Change, store: &Store) -> Option<WatchEvent> {
         let (kind, id, event) = match change {
-            Change::Cluster(_) => return None,
+            Change::Cluster(_) | Change::Secret(_) | Change::Config(_) => return None,
             Change::Node(delta) => {
                 let id = side(delta)?.id.to_string();
                 (ObjectKind::Node, id, delta.new.as_ref().map(|found| put(index, self.node(found, store))))

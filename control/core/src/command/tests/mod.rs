@@ -1,6 +1,7 @@
 //! Every request that is taken, and every reason for which one is refused, in its words.
 
 mod cluster;
+mod content;
 mod fields;
 mod members;
 mod network;

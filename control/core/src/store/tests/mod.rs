@@ -1,6 +1,7 @@
 //! The state machine: what it takes, what it refuses, and that it is the same on every replica.
 
 mod claims;
+mod contents;
 mod encoding;
 
 use std::net::IpAddr;

@@ -1,8 +1,9 @@
-//! Events, as Docker tells them: what happened to nodes, services, networks and tasks.
+//! Events, as Docker tells them: what happened to nodes, services, networks, secrets, configs and tasks.
 
 use mesh_api::engine::Map;
 use mesh_api::engine::event::{Actor, Event};
 use mesh_api::engine::filter::Filters;
+use mesh_core::content::{Content, ContentKind};
 use mesh_core::object::{Meta, Network, Node, Service, Task};
 use mesh_core::spec::{Labels, ServiceMode};
 use mesh_core::store::{Change, Delta, Store};
@@ -11,7 +12,7 @@ use mesh_core::time::Timestamp;
 use super::super::backend::{Peers, Reachability};
 use super::node::{availability_word, state_word};
 
-/// What Docker's clients filter by. Of `container` to `config` there are no events here, so nothing matches.
+/// What Docker's clients filter by. Of `container` to `volume` there are no events here, so nothing matches.
 pub const FILTERS: [&str; 15] = [
     "type",
     "event",
@@ -31,7 +32,7 @@ pub const FILTERS: [&str; 15] = [
 ];
 
 /// Kinds that a filter of the same name looks at.
-const KINDS: [&str; 4] = ["service", "node", "network", "task"];
+const KINDS: [&str; 6] = ["service", "node", "network", "task", "secret", "config"];
 
 /// An event, with what filters look at.
 #[derive(Debug, Clone)]
@@ -103,6 +104,8 @@ pub fn of_change(change: &Change, store: &Store, now: Timestamp) -> Option<News>
         Change::Cluster(_) => None,
         Change::Node(delta) => of_delta(delta, |node| node.meta, node, node_differs, now),
         Change::Network(delta) => of_delta(delta, |network| network.meta, network, |_, _, _| {}, now),
+        Change::Secret(delta) => of_delta(delta, |found| found.meta, content, |_, _, _| {}, now),
+        Change::Config(delta) => of_delta(delta, |found| found.meta, content, |_, _, _| {}, now),
         Change::Service(delta) => of_delta(delta, |service| service.meta, service, service_differs, now),
         Change::Task(delta) => {
             of_delta(delta, |task| task.meta, |found| task(found, store), task_differs, now)
@@ -134,6 +137,8 @@ fn of_delta<T>(
 pub fn of_past(store: &Store, since: Timestamp) -> Vec<News> {
     let objects = (store.nodes().map(|found| (found.meta, node(found))))
         .chain(store.networks().map(|found| (found.meta, network(found))))
+        .chain(store.secrets().iter().map(|found| (found.meta, content(found))))
+        .chain(store.configs().iter().map(|found| (found.meta, content(found))))
         .chain(store.services().map(|found| (found.meta, service(found))))
         .chain(store.tasks().map(|found| (found.meta, task(found, store))));
     let mut past = Vec::new();
@@ -180,6 +185,11 @@ fn node_differs(told: &mut News, old: &Node, new: &Node) {
 fn network(network: &Network) -> News {
     let spec = &network.spec;
     News::new("network", network.id.to_string(), spec.name.to_string(), &spec.labels)
+}
+
+fn content<K: ContentKind>(content: &Content<K>) -> News {
+    let spec = &content.spec;
+    News::new(K::KIND.as_str(), content.id.to_string(), spec.name.to_string(), &spec.labels)
 }
 
 fn service(service: &Service) -> News {
