@@ -1,6 +1,7 @@
 //! Models of Docker's Engine API, as far as the mesh answers it. Field names and units are Docker's:
 //! durations in nanoseconds, CPU in 10⁻⁹ cores, memory in bytes, times in RFC 3339.
 
+pub mod content;
 pub mod event;
 pub mod filter;
 pub mod network;

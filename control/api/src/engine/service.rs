@@ -1,9 +1,10 @@
-//! Services. What later parts of the project bring (mounts, secrets, health checks …) is kept as raw JSON, so
+//! Services. What later parts of the project bring (mounts, ulimits …) is kept as raw JSON, so
 //! that it can be refused by name rather than dropped.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::content::{ConfigReference, SecretReference};
 use super::{Map, Version};
 use crate::blank;
 
@@ -251,10 +252,10 @@ pub struct ContainerSpec {
     pub dns_config: Option<Value>,
     /// Secrets.
     #[serde(skip_serializing_if = "blank")]
-    pub secrets: Option<Value>,
+    pub secrets: Option<Vec<SecretReference>>,
     /// Configs.
     #[serde(skip_serializing_if = "blank")]
-    pub configs: Option<Value>,
+    pub configs: Option<Vec<ConfigReference>>,
     /// Kernel settings.
     #[serde(skip_serializing_if = "blank")]
     pub sysctls: Option<Value>,
@@ -274,7 +275,7 @@ pub struct ContainerSpec {
 
 impl ContainerSpec {
     /// Fields that are kept raw, with their names.
-    pub fn raw_fields(&self) -> [(&'static str, Option<&Value>); 15] {
+    pub fn raw_fields(&self) -> [(&'static str, Option<&Value>); 13] {
         [
             ("Groups", self.groups.as_ref()),
             ("Privileges", self.privileges.as_ref()),
@@ -284,8 +285,6 @@ impl ContainerSpec {
             ("Healthcheck", self.healthcheck.as_ref()),
             ("Hosts", self.hosts.as_ref()),
             ("DNSConfig", self.dns_config.as_ref()),
-            ("Secrets", self.secrets.as_ref()),
-            ("Configs", self.configs.as_ref()),
             ("Sysctls", self.sysctls.as_ref()),
             ("CapabilityAdd", self.capability_add.as_ref()),
             ("CapabilityDrop", self.capability_drop.as_ref()),

@@ -19,11 +19,22 @@ pub enum LaunchError {
         /// What was given.
         text: String,
     },
+    /// The task gets files that nobody brings it.
+    #[error("this runtime cannot deliver {what} yet: the service runs without --secret and --config")]
+    Undelivered {
+        /// Secrets or configs.
+        what: &'static str,
+    },
 }
 
 /// Fills in every default.
 pub fn launch(task: &Task, node: &NodeFacts) -> Result<TaskLaunch, LaunchError> {
     let spec = &task.spec.container;
+    for (what, none) in [("secrets", spec.secrets.is_empty()), ("configs", spec.configs.is_empty())] {
+        if !none {
+            return Err(LaunchError::Undelivered { what });
+        }
+    }
     Ok(TaskLaunch {
         id: task.id,
         name: task.name(),

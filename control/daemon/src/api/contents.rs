@@ -1,10 +1,10 @@
 //! Secrets and configs: list, create, inspect, update, delete. One handler for both; the kind says which.
 
-use axum::Json as Answer;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::Response;
-use axum::routing::{MethodRouter, get, post};
+use axum::routing::{get, post};
+use axum::{Json as Answer, Router};
 use mesh_api::engine::CreateResponse;
 use mesh_api::engine::content::{Content as WireContent, ContentSpec};
 use mesh_api::engine::filter::Filters;
@@ -21,14 +21,13 @@ use crate::clock::now;
 
 const FILTERS: [&str; 4] = ["id", "name", "names", "label"];
 
-/// The routes of a kind, by what follows its plural in the path.
-pub fn routes<K: ContentKind>() -> [(&'static str, MethodRouter<Api>); 4] {
-    [
-        ("", get(list::<K>)),
-        ("/create", post(create::<K>)),
-        ("/{id}", get(inspect::<K>).delete(remove::<K>)),
-        ("/{id}/update", post(update::<K>)),
-    ]
+/// The routes of a kind below `path`.
+pub fn routes<K: ContentKind>(path: &str) -> Router<Api> {
+    Router::new()
+        .route(path, get(list::<K>))
+        .route(&format!("{path}/create"), post(create::<K>))
+        .route(&format!("{path}/{{id}}"), get(inspect::<K>).delete(remove::<K>))
+        .route(&format!("{path}/{{id}}/update"), post(update::<K>))
 }
 
 async fn list<K: ContentKind>(State(api): State<Api>, params: Params) -> Result<Response, ApiError> {

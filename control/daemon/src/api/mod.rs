@@ -7,6 +7,7 @@
 mod answer;
 pub mod backend;
 mod change;
+mod contents;
 mod convert;
 mod daemon;
 mod error;

@@ -6,12 +6,13 @@ use axum::http::Uri;
 use axum::middleware::{from_fn_with_state, map_response};
 use axum::routing::{delete, get, post};
 use mesh_api::{API_VERSION, MIN_API_VERSION};
+use mesh_core::id::{ConfigKind, SecretKind};
 use tower::Layer;
 use tower::util::{MapRequest, MapRequestLayer};
 
 use super::error::ApiError;
 use super::forward::pass_on;
-use super::{Api, events, mesh, networks, nodes, services, swarm, system, tasks, watch};
+use super::{Api, contents, events, mesh, networks, nodes, services, swarm, system, tasks, watch};
 
 /// The router behind the rewriting of versioned paths.
 pub type Service = MapRequest<Router, fn(Request) -> Request>;
@@ -64,17 +65,18 @@ fn router(api: Api) -> Router {
         .route("/mesh/v1/digest", get(mesh::digest))
         .route("/mesh/v1/settled", get(mesh::settled))
         .route("/mesh/v1/watch", get(watch::watch));
+    let engine = engine
+        .merge(contents::routes::<SecretKind>("/secrets"))
+        .merge(contents::routes::<ConfigKind>("/configs"));
     engine.merge(own).method_not_allowed_fallback(unknown).fallback(unknown).with_state(api)
 }
 
 /// Parts of Docker's API that the mesh does not answer; the rest of what is unknown is no part of it.
-const NOT_ANSWERED: [(&str, &str); 12] = [
+const NOT_ANSWERED: [(&str, &str); 10] = [
     ("/containers", "the API of containers"),
     ("/exec", "exec"),
     ("/images", "the API of images"),
     ("/volumes", "the API of volumes"),
-    ("/secrets", "secrets"),
-    ("/configs", "configs"),
     ("/plugins", "plugins"),
     ("/build", "building images"),
     ("/commit", "committing containers"),

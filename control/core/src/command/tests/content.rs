@@ -142,7 +142,7 @@ fn a_task_that_is_wanted_keeps_what_it_was_made_with() {
         meta: Meta::default(),
         service: web,
         service_name: service.spec.name.clone(),
-        spec: getting("web", vec![secret(key, "key", "key")], vec![]).task,
+        spec: getting("web", vec![secret(key, "key", "key")], vec![]).task.into(),
         spec_version: 0,
         slot: 1,
         node: None,

@@ -9,7 +9,7 @@ use mesh_api::engine::service::{
 use mesh_core::spec::{ContainerSpec, ResourceAmount, Resources};
 
 use super::super::error::ApiError;
-use super::{labels, nanos, process_text, span};
+use super::{content, labels, nanos, process_text, span};
 
 const FIELD: &str = "TaskTemplate.ContainerSpec";
 
@@ -42,6 +42,8 @@ pub fn container(wire: &WireContainer) -> Result<ContainerSpec, ApiError> {
             .map(|nanos| span(&format!("{FIELD}.StopGracePeriod"), nanos))
             .transpose()?,
         read_only: wire.read_only,
+        secrets: content::secrets(&format!("{FIELD}.Secrets"), wire.secrets.as_deref().unwrap_or_default())?,
+        configs: content::configs(&format!("{FIELD}.Configs"), wire.configs.as_deref().unwrap_or_default())?,
         ..ContainerSpec::default()
     })
 }
@@ -60,8 +62,15 @@ pub fn show(container: &ContainerSpec) -> WireContainer {
         stop_signal: container.stop_signal.clone().unwrap_or_default(),
         stop_grace_period: container.stop_grace_period.map(nanos),
         read_only: container.read_only,
+        secrets: some(content::show_secrets(&container.secrets)),
+        configs: some(content::show_configs(&container.configs)),
         ..WireContainer::default()
     }
+}
+
+/// A list, when there is something in it.
+fn some<T>(list: Vec<T>) -> Option<Vec<T>> {
+    (!list.is_empty()).then_some(list)
 }
 
 fn image(reference: &str) -> Result<String, ApiError> {

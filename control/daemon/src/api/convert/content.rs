@@ -122,12 +122,7 @@ fn file(field: &str, wire: Option<&WireFile>) -> Result<FileTarget, ApiError> {
         return Err(ApiError::field(format!("{field}.File"), "a file is expected as target"));
     };
     let owner = |text: &str| if text.is_empty() { "0".to_owned() } else { text.to_owned() };
-    Ok(FileTarget {
-        path: wire.name.clone(),
-        uid: owner(&wire.uid),
-        gid: owner(&wire.gid),
-        mode: wire.mode,
-    })
+    Ok(FileTarget { path: wire.name.clone(), uid: owner(&wire.uid), gid: owner(&wire.gid), mode: wire.mode })
 }
 
 /// The same, as the API shows them.
@@ -179,9 +174,18 @@ mod tests {
     #[test]
     fn refusals_name_the_field_but_never_the_data() {
         for (body, message) in [
-            (r#"{"Name":"key","Data":"aHVudGVyMg"}"#, "invalid value for Data: it is no base64 (RFC 4648, with padding)"),
-            (r#"{"Name":"key","Driver":{"Name":"vault"}}"#, "Driver is not supported: the mesh keeps secrets itself"),
-            (r#"{"Name":"key","Templating":{"Name":"golang"}}"#, "Templating is not supported: data reaches tasks as it is"),
+            (
+                r#"{"Name":"key","Data":"aHVudGVyMg"}"#,
+                "invalid value for Data: it is no base64 (RFC 4648, with padding)",
+            ),
+            (
+                r#"{"Name":"key","Driver":{"Name":"vault"}}"#,
+                "Driver is not supported: the mesh keeps secrets itself",
+            ),
+            (
+                r#"{"Name":"key","Templating":{"Name":"golang"}}"#,
+                "Templating is not supported: data reaches tasks as it is",
+            ),
             (r#"{"Name":""}"#, "name must be provided"),
             (
                 r#"{"Name":"a/b"}"#,
@@ -211,17 +215,22 @@ mod tests {
     fn references_are_refused_by_field() {
         let id = "0123456789abcdefghijklmno".to_owned();
         let file = Some(WireFile { name: "a".to_owned(), ..WireFile::default() });
-        let good = WireConfigReference {
-            file,
-            runtime: None,
-            config_id: id.clone(),
-            config_name: "c".to_owned(),
-        };
+        let good =
+            WireConfigReference { file, runtime: None, config_id: id.clone(), config_name: "c".to_owned() };
         let one = |wire: WireConfigReference| refusal(configs("Configs", &[wire]));
         for (wire, message) in [
-            (WireConfigReference { file: None, ..good.clone() }, "invalid value for Configs[0].File: a file is"),
-            (WireConfigReference { config_name: String::new(), ..good.clone() }, "invalid value for Configs[0].ConfigName: "),
-            (WireConfigReference { config_id: "x".to_owned(), ..good.clone() }, "invalid value for Configs[0].ConfigID: "),
+            (
+                WireConfigReference { file: None, ..good.clone() },
+                "invalid value for Configs[0].File: a file is",
+            ),
+            (
+                WireConfigReference { config_name: String::new(), ..good.clone() },
+                "invalid value for Configs[0].ConfigName: ",
+            ),
+            (
+                WireConfigReference { config_id: "x".to_owned(), ..good.clone() },
+                "invalid value for Configs[0].ConfigID: ",
+            ),
             (
                 WireConfigReference { runtime: Some(serde_json::json!({})), ..good.clone() },
                 "Configs[0].Runtime is not supported: ",

@@ -4,6 +4,7 @@
 pub mod cluster;
 pub mod constraint;
 pub mod container;
+pub mod content;
 pub mod event;
 pub mod forced;
 pub mod mode;

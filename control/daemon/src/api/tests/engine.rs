@@ -310,7 +310,7 @@ async fn what_is_not_answered_says_so_in_one_line() {
     for (method, path, status) in [
         ("GET", "/containers/json", 501),
         ("GET", "/v1.50/images/json", 501),
-        ("POST", "/secrets/create", 501),
+        ("POST", "/plugins/pull", 501),
         ("GET", "/services/web/logs?stdout=1", 501),
         ("GET", "/distribution/mesh/whoami:1/json", 404),
         ("GET", "/nothing", 404),
