@@ -3,9 +3,7 @@
 use super::*;
 use crate::content::{ContentKind, ContentSpec, Data};
 use crate::id::{ConfigId, ConfigKind, Id, SecretId, SecretKind};
-use crate::object::{Meta, Task, TaskState, TaskStatus};
 use crate::spec::{ConfigReference, FileTarget, Labels, SecretReference};
-use crate::store::Write;
 
 fn spec(name: &str, bytes: usize) -> ContentSpec {
     ContentSpec { name: name.parse().unwrap(), labels: Labels::new(), data: Data::new(vec![7; bytes]) }
@@ -122,46 +120,6 @@ fn what_is_in_use_stays_and_says_by_whom() {
     bench.discard(key).unwrap();
     bench.discard(app).unwrap();
     assert_eq!(words(bench.discard(app)).0, RefusalKind::NotFound);
-}
-
-#[test]
-fn a_task_that_is_wanted_keeps_what_it_was_made_with() {
-    let mut bench = Bench::new();
-    let key = bench.content::<SecretKind>("key", 1).unwrap();
-    let web = bench.service(service_spec("web", 1)).unwrap();
-    let service = bench.store.service(web).unwrap();
-    let status = TaskStatus {
-        state: TaskState::Pending,
-        timestamp: AT,
-        message: String::new(),
-        err: String::new(),
-        container: None,
-    };
-    let mut task = Task {
-        id: Id::from_bits(1),
-        meta: Meta::default(),
-        service: web,
-        service_name: service.spec.name.clone(),
-        spec: getting("web", vec![secret(key, "key", "key")], vec![]).task.into(),
-        spec_version: 0,
-        slot: 1,
-        node: None,
-        desired_state: TaskState::Running,
-        status,
-        endpoints: Vec::new(),
-        host_ports: Vec::new(),
-        start_at: AT,
-        running_at: None,
-        leaving: None,
-        generic: std::collections::BTreeMap::new(),
-        job_iteration: None,
-    };
-    bench.apply(&Transaction { at: AT, writes: vec![Write::create(task.clone().into())] });
-    assert_eq!(words(bench.discard(key)).1, "secret 'key' is in use by the following service: web");
-    task.desired_state = TaskState::Shutdown;
-    let expect = crate::store::Expect::Any;
-    bench.apply(&Transaction { at: AT, writes: vec![Write::Put { object: task.into(), expect }] });
-    bench.discard(key).unwrap();
 }
 
 #[test]

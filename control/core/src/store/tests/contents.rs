@@ -130,3 +130,19 @@ fn they_come_back_from_snapshots_logs_and_the_past() {
     let taken = replica.secrets().by_name("key");
     assert!(taken.is_none(), "its name is free again");
 }
+
+#[test]
+fn a_task_that_is_wanted_keeps_what_it_was_made_with() {
+    let (mut store, _) = small();
+    create(&mut store, content::<SecretKind>(1, "key")).unwrap();
+    let mut made = task(&store, 1, 1, "10.0.1.9");
+    made.spec = with_both(&store, 1, 2).spec.task.into();
+    create(&mut store, made.clone()).unwrap();
+    let remove = |store: &Store| command::remove_content::<SecretKind>(store, Id::from_bits(1), AT);
+    let refusal = remove(&store).unwrap_err().to_string();
+    assert_eq!(refusal, "secret 'key' is in use by the following service: web");
+    made.desired_state = TaskState::Shutdown;
+    apply(&mut store, vec![put(made)]).unwrap();
+    let removal = remove(&store).unwrap();
+    apply(&mut store, removal.writes).unwrap();
+}
