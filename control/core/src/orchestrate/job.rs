@@ -4,14 +4,15 @@
 //! Tasks belong to a run of their job. Those of earlier runs are stopped and count for nothing; the ended ones
 //! stay as history.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::global::standing;
-use super::{Instance, Orchestrator, instance, is_live, new_task, restart};
+use super::{Instance, Orchestrator, age, instance, is_live, new_task, restart};
 use crate::id::Entropy;
 use crate::leader::draft::Draft;
 use crate::object::{Service, Task, TaskState};
+use crate::spec::ServiceMode;
 
 /// How far a place of a job is, in the present run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,28 +33,16 @@ impl Orchestrator {
         &mut self,
         draft: &mut Draft<'_>,
         service: &Service,
-        (max_concurrent, total): (u32, u32),
         entropy: &mut dyn Entropy,
     ) -> bool {
-        let mut slots: BTreeMap<u32, Progress> = BTreeMap::new();
-        for slot in slots_of(draft, service) {
+        let slots: BTreeSet<u32> = draft.store().service_tasks(service.id).map(|task| task.slot).collect();
+        for slot in slots {
             if draft.is_full() {
                 return false;
             }
-            slots.insert(slot, self.keep_job(draft, service, Instance::slot(service.id, slot), entropy));
+            self.keep_job(draft, service, Instance::slot(service.id, slot), entropy);
         }
-        let (total, most) = (to_usize(total), to_usize(max_concurrent));
-        withdraw(draft, service, &mut slots, total);
-        let under_way = slots.values().filter(|progress| **progress == Progress::UnderWay).count();
-        let fresh = most.saturating_sub(under_way).min(total.saturating_sub(slots.len()));
-        let free = (1..=u32::MAX).filter(|slot| !slots.contains_key(slot));
-        for slot in free.take(fresh) {
-            if draft.is_full() {
-                return false;
-            }
-            draft.put_task(new_task(service, Instance::slot(service.id, slot), draft.now(), entropy));
-        }
-        true
+        fill(draft, service, entropy)
     }
 
     /// Looks at one slot of a replicated job. What ends there makes room for another.
@@ -65,7 +54,17 @@ impl Orchestrator {
         entropy: &mut dyn Entropy,
     ) {
         if self.keep_job(draft, service, instance, entropy) != Progress::UnderWay {
-            self.services.insert(service.id);
+            self.roomy.insert(service.id);
+        }
+    }
+
+    /// Begins what jobs have room for since something in them ended, until the batch is full.
+    pub(super) fn fill_jobs(&mut self, draft: &mut Draft<'_>, entropy: &mut dyn Entropy) {
+        while let Some(id) = self.roomy.first().copied().filter(|_| !draft.is_full()) {
+            let service = draft.store().service(id).cloned();
+            if service.is_none_or(|service| fill(draft, &service, entropy)) {
+                self.roomy.remove(&id);
+            }
         }
     }
 
@@ -77,18 +76,18 @@ impl Orchestrator {
         instance: Instance,
         entropy: &mut dyn Entropy,
     ) -> Progress {
-        let earlier = instance.tasks(draft.store());
-        for task in earlier.iter().filter(|task| !is_of_this_run(service, task)) {
-            if !task.status.state.is_final() {
-                instance::remove(draft, task);
-            }
+        let tasks = instance.tasks(draft.store());
+        let earlier = tasks.iter().filter(|task| !is_of_this_run(service, task));
+        for task in earlier.filter(|task| !task.status.state.is_final()) {
+            instance::remove(draft, task);
         }
-        match progress(draft, service, instance) {
+        let progress = progress(draft, service, instance, &tasks.iter().collect::<Vec<_>>());
+        match progress {
             Progress::UnderWay => self.keep(draft, service, instance, entropy),
             Progress::None => instance::clean_up(draft, instance),
             Progress::Complete | Progress::Spent => close(draft, service, instance),
         }
-        progress(draft, service, instance)
+        progress
     }
 
     /// Looks at one node of a global job.
@@ -113,18 +112,52 @@ fn is_of_this_run(service: &Service, task: &Task) -> bool {
     task.job_iteration == service.job.map(|job| job.iteration)
 }
 
-fn progress(draft: &Draft<'_>, service: &Service, instance: Instance) -> Progress {
-    let mut tasks = instance.tasks(draft.store());
-    tasks.retain(|task| is_of_this_run(service, task) && task.desired_state != TaskState::Remove);
-    let Some(last) = tasks.last() else { return Progress::None };
+/// How far a place is. Its tasks may come in any order.
+fn progress(draft: &Draft<'_>, service: &Service, instance: Instance, tasks: &[&Arc<Task>]) -> Progress {
+    let present = || {
+        let tasks = tasks.iter().filter(|task| task.desired_state != TaskState::Remove);
+        tasks.filter(|task| is_of_this_run(service, task))
+    };
+    let Some(last) = present().max_by_key(|task| age(task)) else { return Progress::None };
     let follows = || !last.status.state.is_final() || restart::allows(draft, service, instance, last);
-    if tasks.iter().any(|task| task.status.state == TaskState::Complete) {
+    if present().any(|task| task.status.state == TaskState::Complete) {
         Progress::Complete
-    } else if tasks.iter().any(|task| is_live(task) && !task.status.state.is_final()) || follows() {
+    } else if present().any(|task| is_live(task) && !task.status.state.is_final()) || follows() {
         Progress::UnderWay
     } else {
         Progress::Spent
     }
+}
+
+/// How far each slot of a job is that has tasks.
+fn survey(draft: &Draft<'_>, service: &Service) -> BTreeMap<u32, Progress> {
+    let tasks: Vec<_> = draft.store().service_tasks(service.id).collect();
+    let slots = tasks.chunk_by(|one, other| one.slot == other.slot);
+    let slots = slots.filter_map(|tasks| Some((tasks.first()?.slot, tasks)));
+    slots
+        .map(|(slot, tasks)| (slot, progress(draft, service, Instance::slot(service.id, slot), tasks)))
+        .collect()
+}
+
+/// Begins as many completions of a replicated job as may be under way at once; false when the batch was full
+/// before.
+fn fill(draft: &mut Draft<'_>, service: &Service, entropy: &mut dyn Entropy) -> bool {
+    let ServiceMode::ReplicatedJob { max_concurrent, total_completions } = service.spec.mode else {
+        return true;
+    };
+    let (most, total) = (to_usize(max_concurrent), to_usize(total_completions));
+    let mut slots = survey(draft, service);
+    withdraw(draft, service, &mut slots, total);
+    let under_way = slots.values().filter(|progress| **progress == Progress::UnderWay).count();
+    let fresh = most.saturating_sub(under_way).min(total.saturating_sub(slots.len()));
+    let free = (1..=u32::MAX).filter(|slot| !slots.contains_key(slot));
+    for slot in free.take(fresh) {
+        if draft.is_full() {
+            return false;
+        }
+        draft.put_task(new_task(service, Instance::slot(service.id, slot), draft.now(), entropy));
+    }
+    true
 }
 
 /// Ends what is left in a place in which nothing is to follow. What is complete is as it should be.
@@ -135,10 +168,6 @@ fn close(draft: &mut Draft<'_>, service: &Service, instance: Instance) {
         }
     }
     instance::clean_up(draft, instance);
-}
-
-fn slots_of(draft: &Draft<'_>, service: &Service) -> std::collections::BTreeSet<u32> {
-    draft.store().service_tasks(service.id).map(|task| task.slot).collect()
 }
 
 /// Leaves the slots of the present run. Takes away those that are too many since the job wants fewer

@@ -42,6 +42,8 @@ pub(crate) struct Orchestrator {
     instances: BTreeSet<Instance>,
     timers: BTreeSet<(Timestamp, Instance)>,
     globals: BTreeSet<ServiceId>,
+    /// Jobs in which something ended, so that another task may begin.
+    roomy: BTreeSet<ServiceId>,
 }
 
 impl Orchestrator {
@@ -92,7 +94,7 @@ impl Orchestrator {
     }
 
     pub(crate) fn has_work(&self) -> bool {
-        !self.services.is_empty() || !self.instances.is_empty()
+        !self.services.is_empty() || !self.instances.is_empty() || !self.roomy.is_empty()
     }
 
     /// When something is due that no event will tell of.
@@ -117,6 +119,7 @@ impl Orchestrator {
             self.instances.remove(&instance);
             self.plan_instance(draft, instance, entropy);
         }
+        self.fill_jobs(draft, entropy);
     }
 
     /// Brings a whole service in order; false when the batch was full before it was.
@@ -133,9 +136,7 @@ impl Orchestrator {
                 done
             }
             ServiceMode::Global | ServiceMode::GlobalJob => self.plan_global(draft, &service, entropy),
-            ServiceMode::ReplicatedJob { max_concurrent, total_completions } => {
-                self.plan_replicated_job(draft, &service, (max_concurrent, total_completions), entropy)
-            }
+            ServiceMode::ReplicatedJob { .. } => self.plan_replicated_job(draft, &service, entropy),
         }
     }
 

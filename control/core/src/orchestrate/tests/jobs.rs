@@ -259,3 +259,21 @@ fn jobs_that_make_no_sense_are_refused() {
         assert!(refusal.contains(reason), "{refusal}");
     }
 }
+
+#[test]
+fn a_long_job_is_no_burden() {
+    let mut cluster = VirtualCluster::new(10, 5);
+    cluster.behave(Behaviour {
+        ends: Some((Duration::from_millis(50), TaskState::Complete)),
+        ..Behaviour::default()
+    });
+    let time = processor_time();
+    let service = cluster.create_service(job(200, 5000)).unwrap();
+    let done = |cluster: &VirtualCluster| completed(cluster, service) == 5000;
+    for _ in 0..100 {
+        cluster.run_for(Duration::from_millis(200));
+    }
+    assert!(done(&cluster), "{} are complete", completed(&cluster, service));
+    let time = processor_time().saturating_sub(time);
+    assert!(time < secs(20), "{time:?}");
+}

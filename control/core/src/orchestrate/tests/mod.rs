@@ -6,6 +6,7 @@ mod moves;
 mod nodes;
 mod rebalance;
 mod restarts;
+mod states;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -140,6 +141,22 @@ fn tasks_without_a_node_go_first_of_all() {
         1,
         "a task that no agent has is deleted at once"
     );
+}
+
+#[test]
+fn of_slots_that_are_alike_the_higher_goes() {
+    let (mut cluster, service) = running(2, 4);
+    let pairs = by_node(&cluster, service).into_values().collect::<Vec<_>>();
+    assert_eq!(pairs, [2, 2]);
+    let mut second: Vec<u32> = Vec::new();
+    for number in [1, 2] {
+        let slots = cluster.live(service).into_iter().filter(|task| task.node == Some(node(number)));
+        second.extend(slots.map(|task| task.slot).max());
+    }
+    cluster.scale_service(service, 3).unwrap();
+    converge(&mut cluster, service, 3);
+    let gone = second.iter().max().unwrap();
+    assert_eq!(slots(&cluster, service), (1..=4).filter(|slot| slot != gone).collect::<Vec<_>>());
 }
 
 #[test]

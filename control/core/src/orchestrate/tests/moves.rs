@@ -267,3 +267,50 @@ fn fewer_replicas_take_both_tasks_of_a_slot() {
     assert_eq!(live.iter().map(|task| task.slot).collect::<Vec<_>>(), [1, 1]);
     assert_eq!(cluster.running(service), 1);
 }
+
+/// A change of a node, after which a constraint that it fulfilled holds no longer.
+type Breach = (&'static str, fn(&mut VirtualCluster, NodeId));
+
+const BREACHES: [Breach; 5] = [
+    ("node.labels.zone == a", |cluster, on| cluster.update_node(on, |spec| spec.labels.clear()).unwrap()),
+    ("node.labels.zone != b", |cluster, on| {
+        let labels = [("zone".to_owned(), "b".to_owned())].into();
+        cluster.update_node(on, |spec| spec.labels = labels).unwrap();
+    }),
+    ("node.role == worker", |cluster, on| {
+        cluster.update_node(on, |spec| spec.role = crate::spec::Role::Manager).unwrap();
+    }),
+    ("engine.labels.disk != slow", |cluster, on| {
+        cluster.describe(on, |it| drop(it.engine_labels.insert("disk".to_owned(), "slow".to_owned())));
+    }),
+    ("node.platform.arch == x86_64", |cluster, on| {
+        cluster.describe(on, |description| "aarch64".clone_into(&mut description.arch));
+    }),
+];
+
+#[test]
+fn every_constraint_holds_after_placement_too_in_the_order_of_the_service() {
+    for order in [UpdateOrder::StopFirst, UpdateOrder::StartFirst] {
+        for (constraint, breach) in BREACHES {
+            let mut cluster = VirtualCluster::new(3, 5);
+            for number in 1..=3 {
+                let labels = [("zone".to_owned(), "a".to_owned())].into();
+                cluster.update_node(node(number), |spec| spec.labels = labels).unwrap();
+            }
+            let mut spec = start_first(1);
+            spec.update.order = order;
+            spec.task.placement.constraints = vec![constraint.parse().unwrap()];
+            spec.task.placement.constraints.push("node.hostname != n1".parse().unwrap());
+            let service = cluster.create_service(spec).unwrap();
+            converge(&mut cluster, service, 1);
+            let old = cluster.live(service)[0].clone();
+            breach(&mut cluster, old.node.unwrap());
+            let least = fewest_running(&mut cluster, service, SOON);
+            assert_eq!(least, usize::from(order == UpdateOrder::StartFirst), "{constraint} {order:?}");
+            let live = cluster.live(service);
+            assert_eq!((live.len(), cluster.running(service)), (1, 1), "{constraint} {order:?}");
+            assert_ne!(live[0].node, old.node, "{constraint} {order:?}");
+            assert_eq!(cluster.store.task(old.id).unwrap().status.state, TaskState::Shutdown);
+        }
+    }
+}

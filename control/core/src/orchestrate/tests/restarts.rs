@@ -332,3 +332,30 @@ fn scaling_down_takes_a_replacement_that_waits() {
     assert_eq!(slots(&cluster, service), [2], "the one that runs stays");
     assert!(cluster.store.slot_tasks(service, 1).next().is_none(), "with the history of the slot");
 }
+
+#[test]
+fn a_limit_that_is_lowered_prunes_at_the_next_change() {
+    let (mut cluster, service) = running(1, 2);
+    assert_eq!(end_in_slot(&mut cluster, service, 1, 6), 5);
+    let count = |cluster: &VirtualCluster, slot| cluster.store.slot_tasks(service, slot).count();
+    let mut request = crate::command::UpdateCluster::default();
+    let known = cluster.store.cluster().unwrap().clone();
+    request.version = known.meta.version;
+    request.spec = Some(crate::spec::ClusterSpec { task_history_limit: 2, ..known.spec.clone() });
+    let change = crate::command::update_cluster(&cluster.store, request, cluster.now).unwrap();
+    cluster.commit(&change).unwrap();
+    cluster.run_for(SOON);
+    assert_eq!((count(&cluster, 1), count(&cluster, 2)), (5, 1));
+    assert_eq!(end_in_slot(&mut cluster, service, 1, 1), 2);
+    assert_eq!(count(&cluster, 2), 1);
+}
+
+/// Ends the task of a slot so often; gives back how many of its tasks are kept then.
+fn end_in_slot(cluster: &mut VirtualCluster, service: ServiceId, slot: u32, times: usize) -> usize {
+    for _ in 0..times {
+        let task = cluster.live(service).into_iter().find(|task| task.slot == slot).unwrap();
+        end(cluster, &task, TaskState::Failed);
+        cluster.run_for(SOON);
+    }
+    cluster.store.slot_tasks(service, slot).count()
+}
