@@ -16,6 +16,7 @@ pub mod content;
 mod dispatch;
 pub mod id;
 pub mod image;
+pub mod label;
 pub mod leader;
 pub mod name;
 pub mod object;

@@ -32,6 +32,18 @@ pub struct ServiceSpec {
     pub rollback: UpdateConfig,
 }
 
+/// Time from the stop signal to SIGKILL when the spec sets none.
+pub const STOP_GRACE: Duration = Duration::from_secs(10);
+
+impl ServiceSpec {
+    /// Longest time that the connections of a leaving task get: the label [`DRAIN`](crate::label::DRAIN), else
+    /// its stop grace period.
+    pub fn drain(&self, task: &TaskSpec) -> Duration {
+        let told = crate::label::drain(&self.labels).ok().flatten();
+        told.unwrap_or_else(|| task.container.stop_grace())
+    }
+}
+
 /// How many tasks a service has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ServiceMode {
@@ -113,6 +125,13 @@ pub struct ContainerSpec {
     pub secrets: Vec<SecretReference>,
     /// Configs that the task gets as files, in the order given.
     pub configs: Vec<ConfigReference>,
+}
+
+impl ContainerSpec {
+    /// Time from the stop signal to SIGKILL.
+    pub fn stop_grace(&self) -> Duration {
+        self.stop_grace_period.unwrap_or(STOP_GRACE)
+    }
 }
 
 /// How a task is probed. What is unset is the image's; what the image leaves unset too is Docker's default

@@ -95,6 +95,8 @@ pub enum Input {
     },
     /// The node's network is as its assignments say.
     Applied {
+        /// The node.
+        node: NodeId,
         /// The session.
         session: SessionId,
         /// Version of the assignments.
@@ -247,9 +249,9 @@ impl<'a> Term<'a> {
         let event = match input {
             Input::Opened(opened) => self.opened(*opened),
             Input::CaughtUp { .. } => return,
-            Input::Applied { session, version } => {
+            Input::Applied { node, session, version } => {
                 self.nodes.send_modify(|nodes| nodes.applied(session, version));
-                return;
+                Event::Applied { node, session, version }
             }
             Input::Closed { node, session } => {
                 self.end(session);
@@ -281,8 +283,11 @@ impl<'a> Term<'a> {
 
     fn step(&mut self, event: Event) {
         let actions = self.leader.step(event, now(), &mut SystemEntropy);
-        let Actions { propose, send, taken, close, wake_at } = actions;
+        let Actions { propose, send, taken, close, overdue, wake_at } = actions;
         self.wake_at = wake_at;
+        for node in overdue {
+            tracing::warn!(%node, "a node does not bring what it is told into its network; tasks leave without waiting for it");
+        }
         for (session, update) in send {
             self.assign(session, &update);
             self.nodes.send_modify(|nodes| nodes.sent(session, update.version()));

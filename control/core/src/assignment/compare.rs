@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 use super::{AssignmentChanges, AssignmentSet};
 use crate::id::{NodeId, ServiceId};
 use crate::name::Name;
-use crate::object::{AllocatedPort, Task, TaskEndpoint, TaskState};
+use crate::object::{AllocatedPort, Leaving, Task, TaskEndpoint, TaskState};
 use crate::spec::{GenericAmount, TaskSpec};
 use crate::time::Timestamp;
 
@@ -27,6 +27,7 @@ struct Work<'a> {
     host_ports: &'a [AllocatedPort],
     generic: &'a BTreeMap<String, GenericAmount>,
     start_at: Timestamp,
+    leaving: Option<Leaving>,
 }
 
 impl<'a> Work<'a> {
@@ -43,6 +44,7 @@ impl<'a> Work<'a> {
             host_ports: &task.host_ports,
             generic: &task.generic,
             start_at: task.start_at,
+            leaving: task.leaving,
         }
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::references;
 use super::refusal::Refusal;
 use crate::image;
+use crate::label;
 use crate::port::PublishMode;
 use crate::spec::{
     ClusterSpec, ContainerSpec, EndpointMode, EndpointSpec, Labels, NetworkAttachment, NodeSpec,
@@ -86,6 +87,7 @@ pub(super) fn service(spec: &mut ServiceSpec) -> Checked {
     require(!image.is_empty(), "image", "image reference must be provided")?;
     *image = image::normalise(image).map_err(|error| Refusal::invalid("image", error.to_string()))?;
     labels(&spec.labels, "labels")?;
+    mesh_labels(&spec.labels)?;
     mode(spec.mode)?;
     if spec.mode.is_job() {
         let plain = [spec.update, spec.rollback].iter().all(|config| *config == UpdateConfig::default());
@@ -111,6 +113,13 @@ fn mode(mode: ServiceMode) -> Checked {
         }
         ServiceMode::Global | ServiceMode::GlobalJob => Ok(()),
     }
+}
+
+/// Labels that are options of this project.
+fn mesh_labels(labels: &Labels) -> Checked {
+    let field = format!("label {}", label::DRAIN);
+    let drain = label::drain(labels).map_err(|error| Refusal::invalid(&field, error.to_string()))?;
+    duration(drain.unwrap_or_default(), &field)
 }
 
 fn task(spec: &TaskSpec) -> Checked {

@@ -90,6 +90,11 @@ impl Dispatcher {
         self.sessions.get(&node).is_some_and(|session| session.id == id)
     }
 
+    /// The version that the agent of a node was sent last in its session; `None` without a session.
+    pub(crate) fn sent(&self, node: NodeId) -> Option<u64> {
+        self.sessions.get(&node).map(|session| session.version)
+    }
+
     /// An agent says what it has. Where that is the version that it was sent last, and not what this version
     /// holds, it gets everything anew.
     pub(crate) fn check(
@@ -283,7 +288,7 @@ impl Dispatcher {
     }
 
     /// Whether a node forwards for a network.
-    fn sees(&self, store: &Store, node: NodeId, network: NetworkId) -> bool {
+    pub(crate) fn sees(&self, store: &Store, node: NodeId, network: NetworkId) -> bool {
         store.ingress_network().is_some_and(|it| it.id == network) || self.members.has(node, network)
     }
 

@@ -128,7 +128,9 @@ pub(super) fn task_endpoints(task: Option<&Arc<Task>>) -> BTreeMap<EndpointId, E
     else {
         return BTreeMap::new();
     };
-    let active = task.status.state == TaskState::Running && task.desired_state == TaskState::Running;
+    let healthy = task.status.container.as_ref().is_none_or(|container| container.health.serves());
+    let active =
+        task.status.state == TaskState::Running && task.desired_state == TaskState::Running && healthy;
     let view = |endpoint: &crate::object::TaskEndpoint| EndpointView {
         network: endpoint.network,
         address: endpoint.address,

@@ -10,6 +10,7 @@
 pub(crate) mod draft;
 mod flight;
 mod history;
+mod leaving;
 mod liveness;
 mod orphans;
 mod reports;
@@ -33,6 +34,7 @@ use crate::store::{Change, Delta, Object, Store, Transaction};
 use crate::time::Timestamp;
 use draft::Draft;
 use flight::Flight;
+use leaving::Clearing;
 use liveness::{Liveness, Told};
 use orphans::Orphans;
 use reports::Reports;
@@ -109,6 +111,15 @@ pub enum Event {
         /// What it has.
         held: Held,
     },
+    /// A node's network and names are as the assignments of a version say; counts as a heartbeat.
+    Applied {
+        /// The node.
+        node: NodeId,
+        /// Its session.
+        session: SessionId,
+        /// The version.
+        version: u64,
+    },
     /// The daemon of a node restarts and leaves its tasks running.
     RestartAnnounced {
         /// The node.
@@ -129,6 +140,9 @@ pub struct Actions {
     pub taken: Vec<(SessionId, u64)>,
     /// Sessions to end: replaced by a newer one, or of a node that is not (or no longer) in the cluster.
     pub close: Vec<SessionId>,
+    /// Nodes that are there and have not brought what they were told into their networks for too long: tasks
+    /// leave without waiting for them.
+    pub overdue: Vec<NodeId>,
     /// When to hand in [`Event::Wake`], if nothing else happens before; replaces what was asked for before.
     pub wake_at: Option<Timestamp>,
 }
@@ -142,6 +156,7 @@ pub struct Leader {
     liveness: Liveness,
     orphans: Orphans,
     reports: Reports,
+    clearing: Clearing,
     orchestrator: Orchestrator,
     allocator: Allocator,
     scheduler: Scheduler,
@@ -155,6 +170,7 @@ impl Leader {
     /// period from `now`.
     pub fn new(store: &Store, mut history: History, now: Timestamp) -> Self {
         history.go_on_from(store);
+        let dispatcher = Dispatcher::new(store);
         Self {
             store: store.clone(),
             history,
@@ -162,10 +178,11 @@ impl Leader {
             liveness: Liveness::new(store, now),
             orphans: Orphans::new(store),
             reports: Reports::default(),
+            clearing: Clearing::new(store, &dispatcher, now),
             orchestrator: Orchestrator::new(store),
             allocator: Allocator::new(store),
             scheduler: Scheduler::new(store),
-            dispatcher: Dispatcher::new(store),
+            dispatcher,
             alarm: None,
         }
     }
@@ -193,6 +210,7 @@ impl Leader {
         }
         self.handle(event, now, &mut actions);
         self.liveness.expire(now);
+        actions.overdue = self.clearing.expire(&self.store, now);
         if self.flight.is_landed(self.store.index(), now) && self.has_work(now) {
             self.propose(now, entropy, &mut actions);
         }
@@ -233,6 +251,11 @@ impl Leader {
                     actions.send.extend(anew.map(|update| (session, update)));
                 }
             }
+            Event::Applied { node, session, version } => {
+                if self.hear(node, session, now, actions) {
+                    self.clearing.applied(&self.store, &self.dispatcher, node, version);
+                }
+            }
             Event::RestartAnnounced { node, session } => {
                 self.liveness.announce_restart(node, session, now);
             }
@@ -259,6 +282,7 @@ impl Leader {
         if self.dispatcher.is_open(node, session) {
             return;
         }
+        self.clearing.open(node);
         let first = self.dispatcher.open(&self.store, &self.history, node, session, held);
         actions.send.push((session, first));
     }
@@ -292,6 +316,7 @@ impl Leader {
         let store = self.store.clone();
         self.notice(&store, changes);
         actions.send.extend(self.dispatcher.observe(&before, &self.store, changes));
+        self.clearing.committed(&self.store, &self.dispatcher, changes, now);
     }
 
     fn has_work(&self, now: Timestamp) -> bool {
@@ -299,6 +324,7 @@ impl Leader {
         timers.into_iter().flatten().any(|at| at <= now)
             || self.liveness.has_work()
             || self.reports.has_work()
+            || self.clearing.has_work()
             || self.orchestrator.has_work()
             || self.allocator.has_work()
             || self.scheduler.has_work()
@@ -311,6 +337,7 @@ impl Leader {
         self.liveness.plan(&mut draft);
         self.reports.plan(&mut draft);
         self.orphans.plan(&mut draft);
+        self.clearing.plan(&mut draft);
         self.take_note(&mut draft);
         self.orchestrator.plan(&mut draft, entropy);
         self.take_note(&mut draft);
@@ -357,7 +384,7 @@ impl Leader {
     }
 
     fn next_wake(&self) -> Option<Timestamp> {
-        let own = [self.liveness.wake_at(), self.flight.wake_at()];
+        let own = [self.liveness.wake_at(), self.flight.wake_at(), self.clearing.wake_at()];
         // While a batch is on its way nothing can be decided; its end is an event.
         let waits = [self.orchestrator.wake_at(), self.orphans.wake_at()];
         let waits = waits.into_iter().filter(|_| self.flight.is_idle());

@@ -11,7 +11,7 @@ use super::rebalance::is_moving;
 use super::{Instance, Orchestrator, history_limit, is_live, is_outdated, new_task, restart};
 use crate::id::{Entropy, ServiceId};
 use crate::leader::draft::{Draft, managed};
-use crate::object::{NodeState, Service, Task, TaskState, UpdateState};
+use crate::object::{Leaving, NodeState, Service, Task, TaskState, UpdateState};
 use crate::spec::{Availability, UpdateOrder};
 use crate::store::Store;
 
@@ -196,11 +196,22 @@ fn service_rank(task: &Task) -> u8 {
     }
 }
 
-/// Raises a task's desired state.
+/// Raises a task's desired state to one in which it ends; one that serves leaves in order.
 pub(super) fn retire(draft: &mut Draft<'_>, task: &Arc<Task>, desired: TaskState) {
-    if task.desired_state < desired {
-        draft.put_task(Task { desired_state: desired, ..Task::clone(task) });
+    let leaving = leaving(draft.store(), task);
+    let hurries = leaving.is_none() && task.leaving.is_some();
+    if task.desired_state < desired || hurries {
+        let desired_state = desired.max(task.desired_state);
+        draft.put_task(Task { desired_state, leaving, ..Task::clone(task) });
     }
+}
+
+/// How a task leaves that is to end. One that never served has nothing to wait for; nor has one whose service is
+/// gone, for nobody is sent to it any more.
+fn leaving(store: &Store, task: &Task) -> Option<Leaving> {
+    let service = store.service(task.service).filter(|_| task.status.state == TaskState::Running)?;
+    let begun = Leaving { drain: service.spec.drain(&task.spec), cleared: task.endpoints.is_empty() };
+    Some(task.leaving.unwrap_or(begun))
 }
 
 /// Whether a live task is no more: it has ended, or its node cannot be asked for it.

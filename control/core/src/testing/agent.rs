@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use crate::assignment::{AssignmentSet, AssignmentUpdate, GapError, Held};
+use crate::assignment::{AssignmentSet, AssignmentUpdate, EndpointView, GapError, Held};
 use crate::id::TaskId;
-use crate::object::{Task, TaskState, TaskStatus};
+use crate::object::{EndpointId, Task, TaskState, TaskStatus};
 use crate::time::Timestamp;
 
 /// How an agent's tasks behave.
@@ -13,17 +13,24 @@ use crate::time::Timestamp;
 pub struct Behaviour {
     /// Time from one state to the next.
     pub step: Duration,
-    /// Time from the order to stop until the task has stopped.
+    /// Time from the signal to stop until the task has stopped.
     pub stop: Duration,
+    /// How long connections to a task live on when it gets no new ones. It is stopped once they have ended, or its
+    /// time to drain is over.
+    pub linger: Duration,
     /// What a task that runs ends as, and after how long; `None`: it runs until it is told to stop.
     pub ends: Option<(Duration, TaskState)>,
 }
 
 impl Default for Behaviour {
     fn default() -> Self {
-        Self { step: Duration::from_millis(5), stop: Duration::from_millis(20), ends: None }
+        let (step, stop) = (Duration::from_millis(5), Duration::from_millis(20));
+        Self { step, stop, linger: Duration::ZERO, ends: None }
     }
 }
+
+/// Time after which a leaving task is stopped whether it is known to be out of all balancers or not.
+const CLEARED_WITHIN: Duration = Duration::from_secs(15);
 
 /// An agent with what it was told and what its tasks are doing. Both outlive its sessions.
 #[derive(Debug, Clone, Default)]
@@ -40,6 +47,14 @@ pub struct FakeAgent {
     /// Number of this session's last report.
     number: u64,
     due: BTreeSet<(Timestamp, TaskId, TaskState)>,
+    /// When leaving tasks get their signal.
+    signals: BTreeMap<TaskId, Timestamp>,
+    /// Tasks that got it, until somebody asks.
+    signalled: Vec<TaskId>,
+    /// Version that its network holds,
+    applied: u64,
+    /// and what gets new flows by that, and should not by what it was told since.
+    stale: BTreeSet<EndpointId>,
 }
 
 impl FakeAgent {
@@ -90,6 +105,28 @@ impl FakeAgent {
         self.said.drain(..count).flat_map(|(_, states)| states).collect()
     }
 
+    /// Brings what it was told into its network; gives back the version that this holds now.
+    pub fn apply(&mut self) -> u64 {
+        self.stale.clear();
+        self.applied = self.version;
+        self.applied
+    }
+
+    /// Version that its network holds.
+    pub fn applied(&self) -> u64 {
+        self.applied
+    }
+
+    /// Whether its network gives new flows to an endpoint.
+    pub fn sends_to(&self, endpoint: EndpointId) -> bool {
+        self.stale.contains(&endpoint) || self.set.endpoints.get(&endpoint).is_some_and(|view| view.active)
+    }
+
+    /// Tasks that got the signal to stop since this was asked last.
+    pub fn take_signalled(&mut self) -> Vec<TaskId> {
+        std::mem::take(&mut self.signalled)
+    }
+
     /// Loses all that it was told, and knows that.
     pub fn forget(&mut self) {
         (self.set, self.version) = (AssignmentSet::default(), 0);
@@ -102,15 +139,34 @@ impl FakeAgent {
 
     /// Takes in what the leader sends.
     pub fn receive(&mut self, update: AssignmentUpdate, now: Timestamp) -> Result<(), GapError> {
+        let withdrawn = self.withdrawn(&update);
         self.set.apply_update(&mut self.version, update)?;
+        self.stale.extend(withdrawn);
         let tasks = &self.set.tasks;
         self.states.retain(|id, _| tasks.contains_key(id));
+        self.signals.retain(|id, _| tasks.contains_key(id));
         self.due.retain(|(_, id, _)| tasks.contains_key(id));
         let ids: Vec<_> = tasks.keys().copied().collect();
         for id in ids {
             self.plan(id, now);
         }
         Ok(())
+    }
+
+    /// Endpoints that an update takes out of the balancers.
+    fn withdrawn(&self, update: &AssignmentUpdate) -> Vec<EndpointId> {
+        let was = |id: &EndpointId| self.set.endpoints.get(id).is_some_and(|view| view.active);
+        match update {
+            AssignmentUpdate::Full { set, .. } => {
+                let is = |id: &EndpointId| set.endpoints.get(id).is_some_and(|view| view.active);
+                self.set.endpoints.keys().filter(|id| was(id) && !is(id)).copied().collect()
+            }
+            AssignmentUpdate::Increment { changes, .. } => {
+                let is = |new: &Option<EndpointView>| new.as_ref().is_some_and(|view| view.active);
+                let ended = changes.endpoints.iter().filter(|(id, new)| was(id) && !is(new));
+                ended.map(|(id, _)| *id).collect()
+            }
+        }
     }
 
     /// Lets a task end now.
@@ -121,6 +177,7 @@ impl FakeAgent {
     /// Loses every task, as in a power cut. What comes after a restart finds them ended.
     pub fn crash(&mut self, now: Timestamp) {
         self.due.clear();
+        self.signals.clear();
         for id in self.states.keys() {
             self.due.insert((now, *id, TaskState::Failed));
         }
@@ -128,11 +185,17 @@ impl FakeAgent {
 
     /// When its next task moves on.
     pub fn wake_at(&self) -> Option<Timestamp> {
-        self.due.first().map(|(at, _, _)| *at)
+        let signal = self.signals.values().min().copied();
+        self.due.first().map(|(at, _, _)| *at).into_iter().chain(signal).min()
     }
 
     /// Moves its tasks on up to `now`.
     pub fn advance(&mut self, now: Timestamp) {
+        let signals: Vec<_> = self.signals.extract_if(.., |_, at| *at <= now).collect();
+        for (id, at) in signals {
+            self.signalled.push(id);
+            self.due.insert((at + self.behaviour.stop, id, TaskState::Shutdown));
+        }
         while let Some((at, id, state)) = self.due.first().copied().filter(|(at, _, _)| *at <= now) {
             self.due.remove(&(at, id, state));
             let known = self.states.get(&id).map_or(TaskState::Assigned, |status| status.state);
@@ -151,9 +214,12 @@ impl FakeAgent {
         if state.is_final() {
             return;
         }
-        let Behaviour { step, stop, ends } = self.behaviour;
+        let Behaviour { step, ends, .. } = self.behaviour;
         let next = match next_state(task, state) {
-            Some(TaskState::Shutdown) => Some((now + stop, TaskState::Shutdown)),
+            Some(TaskState::Shutdown) => {
+                let signal = self.signal_at(task, now);
+                return self.leave(id, signal);
+            }
             Some(next) => Some((now + step, next)),
             None if state == TaskState::Running => ends.map(|(after, end)| (now + after, end)),
             None => None,
@@ -161,6 +227,26 @@ impl FakeAgent {
         let planned =
             self.due.iter().any(|(_, of, to)| *of == id && next.is_some_and(|(_, next)| next == *to));
         self.due.extend(next.filter(|_| !planned).map(|(at, next)| (at, id, next)));
+    }
+}
+
+impl FakeAgent {
+    /// When a task that is to end gets its signal.
+    fn signal_at(&self, task: &Task, now: Timestamp) -> Timestamp {
+        match task.leaving {
+            None => now,
+            Some(leaving) if leaving.cleared => now + self.behaviour.linger.min(leaving.drain),
+            Some(_) => now + CLEARED_WITHIN,
+        }
+    }
+
+    /// Notes when a task gets its signal, unless it gets it sooner, or had it.
+    fn leave(&mut self, id: TaskId, at: Timestamp) {
+        let ends = self.due.iter().any(|(_, of, to)| *of == id && *to == TaskState::Shutdown);
+        if !ends {
+            let signal = self.signals.entry(id).or_insert(at);
+            *signal = at.min(*signal);
+        }
     }
 }
 

@@ -7,9 +7,6 @@ use nix::sys::signal::Signal;
 
 use crate::agent::facts::NodeFacts;
 
-/// Time from the stop signal to SIGKILL when the spec sets none.
-const STOP_GRACE: std::time::Duration = std::time::Duration::from_secs(10);
-
 /// A task's spec asks for what cannot be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LaunchError {
@@ -48,7 +45,7 @@ pub fn launch(task: &Task, node: &NodeFacts) -> Result<TaskLaunch, LaunchError> 
         user: spec.user.clone(),
         resources: task.spec.resources.clone(),
         stop_signal: stop_signal(spec.stop_signal.as_deref())?,
-        stop_grace_period: spec.stop_grace_period.unwrap_or(STOP_GRACE),
+        stop_grace_period: spec.stop_grace(),
         read_only: spec.read_only,
         resolv_conf: vec![format!("nameserver {DNS_SERVER}"), "options ndots:0".to_owned()],
         hosts: hosts(task),
@@ -107,7 +104,7 @@ mod tests {
         );
         assert!(launch.env.contains(&format!("MESH_NODE_HOSTNAME={}", samples::node().hostname)));
         assert_eq!(launch.resolv_conf, ["nameserver 169.254.53.53", "options ndots:0"]);
-        assert_eq!((launch.stop_signal, launch.stop_grace_period), (15, STOP_GRACE));
+        assert_eq!((launch.stop_signal, launch.stop_grace_period), (15, mesh_core::spec::STOP_GRACE));
     }
 
     #[test]

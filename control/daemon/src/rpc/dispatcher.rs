@@ -160,7 +160,7 @@ fn understand(
             let statuses = envelope::open("task statuses", statuses.as_ref())?;
             Input::Statuses { node, session, number, statuses }
         }
-        agent_message::Kind::Applied(Applied { version }) => Input::Applied { session, version },
+        agent_message::Kind::Applied(Applied { version }) => Input::Applied { node, session, version },
         agent_message::Kind::Held(told) => Input::Held { node, session, held: held(&told)? },
         agent_message::Kind::Restart(_) => Input::Restart { node, session },
         agent_message::Kind::Leave(_) => Input::Leave { node, session },

@@ -2,6 +2,7 @@
 
 mod departure;
 mod history;
+mod leaving;
 mod liveness;
 mod reports;
 mod resume;

@@ -9,12 +9,14 @@ use std::time::Duration;
 use super::{FakeAgent, Seeded, init_request, join_request};
 use crate::assignment::AssignmentUpdate;
 use crate::command::{self, InitCluster, JoinNode, Refusal};
-use crate::id::{Entropy, NodeId, ServiceId, SessionId};
+use crate::id::{Entropy, NodeId, ServiceId, SessionId, TaskId};
 use crate::leader::{Actions, Event, History, Leader};
 use crate::object::{Node, Task, TaskState};
 use crate::store::{Change, Conflict, Store, Transaction};
 use crate::time::Timestamp;
 
+/// Time from when an agent is told something until its network is so.
+const APPLY: Duration = Duration::from_millis(2);
 /// Time that an entry takes through the log.
 const COMMIT: Duration = Duration::from_millis(1);
 /// Heartbeats after which an agent says what it has.
@@ -38,6 +40,11 @@ pub struct VirtualCluster {
     /// In how many of 100 cases the leader is told that a transaction was lost. Half of these are applied all
     /// the same, as when a proposal outlives the patience of its proposer.
     pub loss: u64,
+    /// Tasks that got their signal to stop while the network of some node still gave them new flows. Nodes that
+    /// are silent or stuck do not count, nor do tasks that need not leave in order.
+    pub cut: Vec<(TaskId, NodeId)>,
+    /// Nodes that tasks left without waiting for.
+    pub overdue: Vec<NodeId>,
     /// Full sets and increments that agents were sent.
     pub sent: Sent,
     /// What a manager that does not lead keeps of the past.
@@ -67,6 +74,10 @@ struct VirtualNode {
     session: Option<SessionId>,
     /// Neither hears nor speaks.
     silent: bool,
+    /// Does not bring into its network what it is told.
+    stuck: bool,
+    /// When its network will be as it was told.
+    apply_at: Option<Timestamp>,
     beat_at: Timestamp,
     beats: u64,
     agenda: Option<Timestamp>,
@@ -97,6 +108,8 @@ impl VirtualCluster {
             applied: 1,
             conflicts: 0,
             loss: 0,
+            cut: Vec::new(),
+            overdue: Vec::new(),
             sent: Sent::default(),
             history,
             wake_at: Some(now),
@@ -121,7 +134,17 @@ impl VirtualCluster {
     fn add_agent(&mut self, join: JoinNode) {
         let id = join.id;
         let (agent, beat_at) = (FakeAgent::default(), self.now);
-        let node = VirtualNode { join, agent, session: None, silent: false, beat_at, beats: 0, agenda: None };
+        let node = VirtualNode {
+            join,
+            agent,
+            session: None,
+            silent: false,
+            stuck: false,
+            apply_at: None,
+            beat_at,
+            beats: 0,
+            agenda: None,
+        };
         self.nodes.insert(id, node);
         self.note(id);
     }
@@ -251,8 +274,9 @@ impl VirtualCluster {
 
     fn step(&mut self, event: Event) {
         let actions = self.leader.step(event, self.now, &mut self.entropy);
-        let Actions { propose, send, taken, close, wake_at } = actions;
+        let Actions { propose, send, taken, close, overdue, wake_at } = actions;
         self.wake_at = wake_at;
+        self.overdue.extend(overdue);
         self.log.extend(propose.into_iter().map(|transaction| (self.now + COMMIT, transaction)));
         for session in close {
             self.end_session(session);
@@ -287,6 +311,7 @@ impl VirtualCluster {
         self.sent.increments += u64::from(!full);
         if let Some(node) = self.nodes.get_mut(&id) {
             node.agent.receive(update, now).expect("increments follow on one another");
+            node.apply_at.get_or_insert(now + APPLY);
             self.note(id);
         }
     }

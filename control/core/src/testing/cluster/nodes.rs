@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use super::{BEATS_TO_CHECK, RECONNECT, VirtualCluster};
-use crate::id::{NodeId, SessionId};
+use crate::id::{NodeId, SessionId, TaskId};
 use crate::leader::Event;
-use crate::object::NodeDescription;
+use crate::object::{NodeDescription, TaskEndpoint};
 use crate::testing::{Behaviour, FakeAgent};
 
 impl VirtualCluster {
@@ -19,6 +19,17 @@ impl VirtualCluster {
             self.sessions.remove(&session);
             self.step(Event::SessionClosed { node: id, session });
         }
+    }
+
+    /// Whether a node, from now on, brings nothing of what it is told into its network.
+    pub fn stick(&mut self, id: NodeId, stuck: bool) {
+        let now = self.now;
+        let node = self.nodes.get_mut(&id).expect("a node");
+        node.stuck = stuck;
+        if node.agent.applied() != node.agent.version() {
+            node.apply_at = Some(now);
+        }
+        self.note(id);
     }
 
     /// A node's daemon says that it restarts and goes.
@@ -59,17 +70,48 @@ impl VirtualCluster {
         let Some(node) = self.nodes.get_mut(&id) else { return };
         node.agenda = None;
         node.agent.advance(now);
-        let (beats, session) = (node.beat_at <= now, node.session);
+        let signalled = node.agent.take_signalled();
+        let beats = node.beat_at <= now;
         if beats {
             node.beat_at = now + heartbeat;
             node.beats += 1;
         }
+        self.look_for_cuts(id, signalled);
+        self.bring_into_network(id);
+        let session = self.nodes.get(&id).and_then(|node| node.session);
         match session {
             Some(session) => self.speak(id, session, beats),
             None if beats && !self.nodes[&id].silent => self.connect(id),
             None => {}
         }
         self.note(id);
+    }
+
+    /// Notes whom tasks that were just stopped still got flows from.
+    fn look_for_cuts(&mut self, id: NodeId, signalled: Vec<TaskId>) {
+        for task in signalled {
+            let Some(task) = self.nodes[&id].agent.set().tasks.get(&task) else { continue };
+            let counts = |node: &&NodeId| {
+                let node = &self.nodes[node];
+                let sends = |endpoint: &TaskEndpoint| node.agent.sends_to(endpoint.id);
+                !node.silent && !node.stuck && task.endpoints.iter().any(sends)
+            };
+            let cut = self.nodes.keys().filter(|_| task.leaving.is_some()).filter(counts);
+            self.cut.extend(cut.map(|node| (task.id, *node)).collect::<Vec<_>>());
+        }
+    }
+
+    /// Brings into a node's network what it was told, when it is time, and tells so.
+    fn bring_into_network(&mut self, id: NodeId) {
+        let now = self.now;
+        let Some(node) = self.nodes.get_mut(&id) else { return };
+        if node.stuck || node.apply_at.take_if(|at| *at <= now).is_none() {
+            return;
+        }
+        let version = node.agent.apply();
+        if let Some(session) = node.session {
+            self.step(Event::Applied { node: id, session, version });
+        }
     }
 
     /// An agent says what there is to say.
@@ -116,7 +158,8 @@ impl VirtualCluster {
     pub(super) fn note(&mut self, id: NodeId) {
         let Some(node) = self.nodes.get_mut(&id) else { return };
         let beat = Some(node.beat_at).filter(|_| !node.silent);
-        let next = [beat, node.agent.wake_at()].into_iter().flatten().min();
+        let apply = node.apply_at.filter(|_| !node.stuck);
+        let next = [beat, node.agent.wake_at(), apply].into_iter().flatten().min();
         if let Some(old) = std::mem::replace(&mut node.agenda, next) {
             self.agenda.remove(&(old, id));
         }
