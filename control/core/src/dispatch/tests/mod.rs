@@ -122,7 +122,8 @@ fn seen(cluster: &mut VirtualCluster) -> (usize, usize) {
 #[test]
 fn an_endpoint_is_active_while_it_runs_and_should() {
     let mut cluster = VirtualCluster::new(2, 1);
-    let slow = Behaviour { step: Duration::from_secs(1), stop: Duration::from_secs(5), ..Behaviour::default() };
+    let slow =
+        Behaviour { step: Duration::from_secs(1), stop: Duration::from_secs(5), ..Behaviour::default() };
     cluster.behave(slow);
     let mut spec = on_node(service_spec("web", 1), "n1");
     spec.endpoint.ports = vec![ingress_port(80)];
