@@ -6,6 +6,7 @@
 mod control;
 mod http;
 mod lab;
+mod schedule;
 mod table;
 
 use std::error::Error;
@@ -18,7 +19,9 @@ type Failed = Box<dyn Error + Send + Sync>;
 /// One part: its name, and what measures it.
 type Part = (&'static str, fn(&mut Vec<Row>) -> Result<(), Failed>);
 
-const PARTS: [Part; 3] = [
+const PARTS: [Part; 5] = [
+    ("scheduler", schedule::scheduler),
+    ("simulation", schedule::simulation),
     ("control plane: one manager", control::one_manager),
     ("control plane: three managers", control::three_managers),
     ("control plane: tasks", control::tasks),

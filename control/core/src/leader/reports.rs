@@ -2,7 +2,7 @@
 //! that node forward. An agent is told that a report was taken when nothing in it waits any more: each status
 //! is committed, or follows on nothing.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::draft::Draft;
 use crate::id::{NodeId, SessionId, TaskId};
@@ -20,6 +20,9 @@ pub(super) struct Reports {
     waiting: BTreeMap<TaskId, (NodeId, TaskStatus)>,
     /// Reports that are not taken yet, in the order in which each session brought them.
     open: BTreeMap<SessionId, VecDeque<Open>>,
+    sessions: BTreeMap<NodeId, SessionId>,
+    /// Sessions of which a report may be taken now.
+    maybe: BTreeSet<SessionId>,
 }
 
 /// A report that is not taken yet.
@@ -59,12 +62,15 @@ impl Reports {
             }
         }
         self.open.entry(session).or_default().push_back(Open { number, tasks });
+        self.sessions.insert(node, session);
+        self.maybe.insert(session);
         Ok(())
     }
 
     /// Forgets whom to tell; what was reported stays.
     pub(super) fn close(&mut self, session: SessionId) {
         self.open.remove(&session);
+        self.maybe.remove(&session);
     }
 
     /// Takes in a committed change.
@@ -73,6 +79,7 @@ impl Reports {
         let Some(id) = delta.new.as_ref().or(delta.old.as_ref()).map(|task| task.id) else { return };
         let Some((node, status)) = self.waiting.get(&id) else { return };
         if !store.task(id).is_some_and(|task| is_news(task, *node, status)) {
+            self.maybe.extend(self.sessions.get(node));
             self.waiting.remove(&id);
         }
     }
@@ -80,7 +87,8 @@ impl Reports {
     /// The sessions whose reports were taken since this was asked last, each with the number up to which.
     pub(super) fn taken(&mut self) -> Vec<(SessionId, u64)> {
         let mut taken = Vec::new();
-        for (session, open) in &mut self.open {
+        for session in std::mem::take(&mut self.maybe) {
+            let Some(open) = self.open.get_mut(&session) else { continue };
             let mut number = None;
             while let Some(report) = open.front_mut() {
                 while report.tasks.pop_if(|id| !self.waiting.contains_key(id)).is_some() {}
@@ -89,9 +97,11 @@ impl Reports {
                 }
                 number = open.pop_front().map(|report| report.number);
             }
-            taken.extend(number.map(|number| (*session, number)));
+            taken.extend(number.map(|number| (session, number)));
+            if open.is_empty() {
+                self.open.remove(&session);
+            }
         }
-        self.open.retain(|_, open| !open.is_empty());
         taken
     }
 

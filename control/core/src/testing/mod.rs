@@ -3,10 +3,12 @@
 
 mod agent;
 mod cluster;
+mod placing;
 mod spec;
 
 pub use agent::{Behaviour, FakeAgent};
 pub use cluster::{Sent, VirtualCluster};
+pub use placing::Placing;
 pub use spec::{init_request, join_request, network_spec, service_spec};
 
 use crate::id::Entropy;
