@@ -1,6 +1,7 @@
 //! Two sets compared: by a digest, where only one is here, and by what turns the one into the other.
 
 use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
 
 use serde::Serialize;
 use sha2::{Digest, Sha256};
@@ -58,7 +59,7 @@ impl AssignmentSet {
     /// SHA-256 over what the agent has to do, so that it can be compared with what the leader would send
     /// now. What agents observe of tasks, and the log's bookkeeping, are left out.
     pub fn digest(&self) -> [u8; 32] {
-        self.digest_over(self.common_digest())
+        self.digest_over(self.common_digest(), others_digest(&self.managers, &self.peers))
     }
 
     /// SHA-256 over what all nodes in the same networks have alike. It is the larger part of a set.
@@ -71,14 +72,13 @@ impl AssignmentSet {
         common.0.finalize().into()
     }
 
-    /// [`AssignmentSet::digest`], where `common` is that of the part that nodes have alike.
-    pub(crate) fn digest_over(&self, common: [u8; 32]) -> [u8; 32] {
-        let Self { tasks, settings, standing, managers, peers, .. } = self;
+    /// [`AssignmentSet::digest`], where `common` is that of the part that nodes in the same networks have alike,
+    /// and `others` that of what all nodes have alike.
+    pub(crate) fn digest_over(&self, common: [u8; 32], others: [u8; 32]) -> [u8; 32] {
+        let Self { tasks, settings, standing, .. } = self;
         let mut all = Summary(Sha256::new());
-        all.add([(settings, standing, common)]);
+        all.add([(settings, standing, common, others)]);
         all.add(tasks.iter().map(|(id, task)| (id, Work::of(task))));
-        all.add(managers);
-        all.add(peers);
         all.0.finalize().into()
     }
 
@@ -95,6 +95,17 @@ impl AssignmentSet {
             services: table(&self.services, &new.services, PartialEq::eq),
         }
     }
+}
+
+/// SHA-256 over what all nodes are told of one another.
+pub(crate) fn others_digest(
+    managers: &BTreeMap<NodeId, SocketAddr>,
+    peers: &BTreeMap<NodeId, IpAddr>,
+) -> [u8; 32] {
+    let mut all = Summary(Sha256::new());
+    all.add(managers);
+    all.add(peers);
+    all.0.finalize().into()
 }
 
 /// What turns one table into another, where two values that are the `same` are no change.

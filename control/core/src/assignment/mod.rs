@@ -7,11 +7,12 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-pub(crate) use compare::same_work;
+pub(crate) use compare::{others_digest, same_work};
 
 use crate::id::{NetworkId, NodeId, ServiceId, TaskId};
 use crate::object::{EndpointId, Task, Vni};
@@ -29,8 +30,9 @@ pub struct AssignmentSet {
     pub standing: Standing,
     /// Where managers answer, by node.
     pub managers: BTreeMap<NodeId, SocketAddr>,
-    /// Every other node, by id, with the address its tunnels end at.
-    pub peers: BTreeMap<NodeId, IpAddr>,
+    /// Every node, by id, with the address its tunnels end at. It is the same for all of them, so that they can
+    /// share it.
+    pub peers: Arc<BTreeMap<NodeId, IpAddr>>,
     /// Networks that a task of this node is in, and the ingress network.
     pub networks: BTreeMap<NetworkId, NetworkView>,
     /// Endpoints, on any node, in those networks.
@@ -251,7 +253,9 @@ impl AssignmentSet {
         }
         merge(&mut self.managers, changes.managers);
         merge(&mut self.tasks, changes.tasks);
-        merge(&mut self.peers, changes.peers);
+        if !changes.peers.is_empty() {
+            merge(Arc::make_mut(&mut self.peers), changes.peers);
+        }
         merge(&mut self.networks, changes.networks);
         merge(&mut self.endpoints, changes.endpoints);
         merge(&mut self.services, changes.services);

@@ -38,7 +38,7 @@ fn changes_put_replace_and_remove() {
 fn updates_survive_the_wire() {
     let mut set = AssignmentSet::default();
     set.networks.insert(NetworkId::from_bits(1), network("a"));
-    set.peers.insert(NodeId::from_bits(2), "192.0.2.2".parse().unwrap());
+    Arc::make_mut(&mut set.peers).insert(NodeId::from_bits(2), "192.0.2.2".parse().unwrap());
     let update = AssignmentUpdate::Full { version: 7, set: Box::new(set) };
     let bytes = postcard::to_stdvec(&update).unwrap();
     assert_eq!(postcard::from_bytes::<AssignmentUpdate>(&bytes).unwrap(), update);
@@ -88,7 +88,7 @@ fn sample(bits: u8) -> AssignmentSet {
         settings: ClusterSettings { data_path_port: 4000 + u16::from(bits), ..ClusterSettings::default() },
         standing: Standing { signer: [bits; 32], ..Standing::default() },
         managers: [(NodeId::from_bits(number), (address, 2377).into())].into(),
-        peers: [(NodeId::from_bits(1), address), (NodeId::from_bits(number + 1), address)].into(),
+        peers: Arc::new([(NodeId::from_bits(1), address), (NodeId::from_bits(number + 1), address)].into()),
         networks: [(NetworkId::from_bits(1), network(&format!("net{bits}")))].into(),
         endpoints: [(EndpointId(1), endpoint)].into(),
         services: [(ServiceId::from_bits(1), service)].into(),
@@ -107,7 +107,7 @@ fn every_table_counts_in_the_digest() {
         |set| set.settings = ClusterSettings::default(),
         |set| set.standing = Standing::default(),
         |set| set.managers.clear(),
-        |set| set.peers.clear(),
+        |set| set.peers = Arc::default(),
         |set| set.networks.clear(),
         |set| set.endpoints.clear(),
         |set| set.services.clear(),

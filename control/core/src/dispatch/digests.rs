@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::view;
+use super::view::{self, Others};
 use crate::id::{NetworkId, NodeId};
 use crate::store::Store;
 
@@ -16,13 +16,13 @@ pub(super) struct Digests {
 
 impl Digests {
     /// [`crate::assignment::AssignmentSet::digest`] of all that the node is told.
-    pub(super) fn of(&mut self, store: &Store, node: NodeId) -> [u8; 32] {
+    pub(super) fn of(&mut self, store: &Store, node: NodeId, others: &Others) -> [u8; 32] {
         if self.index != store.index() {
             *self = Self { index: store.index(), ..Self::default() };
         }
         let networks = view::visible_networks(store, node);
         let made = |networks: &BTreeSet<NetworkId>| view::common(store, networks).common_digest();
         let common = *self.common.entry(networks).or_insert_with_key(made);
-        view::own(store, node).digest_over(common)
+        view::own(store, node, others).digest_over(common, others.digest)
     }
 }

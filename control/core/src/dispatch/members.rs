@@ -12,6 +12,7 @@ use crate::store::{Change, Store};
 #[derive(Debug, Default)]
 pub(super) struct Members {
     counts: BTreeMap<NodeId, BTreeMap<NetworkId, u32>>,
+    nodes: BTreeMap<NetworkId, BTreeSet<NodeId>>,
     ingress: Option<NetworkId>,
 }
 
@@ -27,7 +28,7 @@ pub(super) struct Turn {
 impl Members {
     pub(super) fn new(store: &Store) -> Self {
         let ingress = store.ingress_network().map(|network| network.id);
-        let mut members = Self { counts: BTreeMap::new(), ingress };
+        let mut members = Self { ingress, ..Self::default() };
         store.tasks().for_each(|task| members.count(task, 1));
         members
     }
@@ -35,6 +36,11 @@ impl Members {
     /// Whether a node has a task in a network.
     pub(super) fn has(&self, node: NodeId, network: NetworkId) -> bool {
         self.counts.get(&node).is_some_and(|networks| networks.contains_key(&network))
+    }
+
+    /// The nodes that have a task in a network; of the ingress network none are known.
+    pub(super) fn nodes(&self, network: NetworkId) -> impl Iterator<Item = NodeId> {
+        self.nodes.get(&network).into_iter().flatten().copied()
     }
 
     /// Takes in changes and says which nodes came into networks or left them.
@@ -67,11 +73,18 @@ impl Members {
             let networks = self.counts.entry(node).or_default();
             let count = networks.entry(network).or_default();
             *count = count.saturating_add_signed(step);
-            if *count == 0 {
-                networks.remove(&network);
+            let here = self.nodes.entry(network).or_default();
+            if *count > 0 {
+                here.insert(node);
+                continue;
             }
+            networks.remove(&network);
             if networks.is_empty() {
                 self.counts.remove(&node);
+            }
+            here.remove(&node);
+            if here.is_empty() {
+                self.nodes.remove(&network);
             }
         }
     }

@@ -20,13 +20,15 @@ use digests::Digests;
 use members::{Members, Turn};
 
 pub use settled::Settled;
-pub(crate) use view::full;
+pub(crate) use view::{Others, full};
 
 /// The open sessions and what their nodes see.
 #[derive(Debug)]
 pub(crate) struct Dispatcher {
     members: Members,
     digests: Digests,
+    /// What all nodes are told of one another, as of the last log entry; `None` when that changed it.
+    others: Option<Others>,
     sessions: BTreeMap<NodeId, Session>,
 }
 
@@ -50,7 +52,8 @@ type News = BTreeMap<NodeId, AssignmentChanges>;
 
 impl Dispatcher {
     pub(crate) fn new(store: &Store) -> Self {
-        Self { members: Members::new(store), digests: Digests::default(), sessions: BTreeMap::new() }
+        let (digests, sessions) = (Digests::default(), BTreeMap::new());
+        Self { members: Members::new(store), digests, others: None, sessions }
     }
 
     /// Opens a node's session: the agent gets what changed since what it has, where that is known to the byte,
@@ -65,8 +68,9 @@ impl Dispatcher {
     ) -> AssignmentUpdate {
         let version = store.index();
         self.sessions.insert(node, Session { id, version });
+        let others = self.others.get_or_insert_with(|| Others::of(store));
         let Some(held) = held.filter(|held| held.version <= version) else {
-            return AssignmentUpdate::Full { version, set: Box::new(full(store, node)) };
+            return AssignmentUpdate::Full { version, set: Box::new(full(store, node, others)) };
         };
         let increment = |changes| AssignmentUpdate::Increment {
             from: held.version,
@@ -74,11 +78,11 @@ impl Dispatcher {
             changes: Box::new(changes),
         };
         // Most often nothing has changed for the node, however long it was away.
-        if self.digests.of(store, node) == held.digest {
+        if self.digests.of(store, node, others) == held.digest {
             return increment(AssignmentChanges::default());
         }
-        let then = history.at(held.version).map(|then| full(&then, node));
-        let set = full(store, node);
+        let then = history.at(held.version).map(|then| full(&then, node, &Others::of(&then)));
+        let set = full(store, node, others);
         match then.filter(|then| then.digest() == held.digest) {
             Some(then) => increment(then.difference(&set)),
             None => AssignmentUpdate::Full { version, set: Box::new(set) },
@@ -109,11 +113,12 @@ impl Dispatcher {
         if held.version < session.version {
             return None;
         }
-        if held.version == session.version && held.digest == self.digests.of(store, node) {
+        let others = self.others.get_or_insert_with(|| Others::of(store));
+        if held.version == session.version && held.digest == self.digests.of(store, node, others) {
             return None;
         }
         session.version = store.index();
-        Some(AssignmentUpdate::Full { version: session.version, set: Box::new(full(store, node)) })
+        Some(AssignmentUpdate::Full { version: session.version, set: Box::new(full(store, node, others)) })
     }
 
     /// Forgets a node's session, if it is this one.
@@ -133,6 +138,7 @@ impl Dispatcher {
         let turns = self.members.observe(changes);
         if before.ingress_network().map(|it| it.id) != after.ingress_network().map(|it| it.id) {
             self.members = Members::new(after);
+            self.others = None;
             return self.resend(after);
         }
         let entry = Entry { before, after, turns: &turns };
@@ -172,8 +178,8 @@ impl Dispatcher {
 
     fn cluster(&self, entry: Entry<'_>, news: &mut News, delta: &Delta<Cluster>) {
         let [old, new] = [&delta.old, &delta.new].map(|side| side.as_deref().map(view::settings));
-        for node in self.sessions.keys().filter(|_| old != new) {
-            news.entry(*node).or_default().settings = new;
+        if old != new {
+            self.to_all(news, |changes| changes.settings = new);
         }
         let [old, new] = [&delta.old, &delta.new].map(|side| side.as_deref().map(view::roots));
         for node in self.sessions.keys().filter(|_| old != new) {
@@ -181,20 +187,30 @@ impl Dispatcher {
         }
     }
 
-    fn node(&self, entry: Entry<'_>, news: &mut News, delta: &Delta<Node>) {
+    fn node(&mut self, entry: Entry<'_>, news: &mut News, delta: &Delta<Node>) {
         let Some(id) = delta.new.as_ref().or(delta.old.as_ref()).map(|node| node.id) else { return };
         let [old, new] = [&delta.old, &delta.new].map(|side| side.as_deref().and_then(view::peer));
-        for node in self.sessions.keys().filter(|node| old != new && **node != id) {
-            news.entry(*node).or_default().peers.insert(id, new);
+        if old != new {
+            self.others = None;
+            self.to_all(news, |changes| {
+                changes.peers.insert(id, new);
+            });
         }
         let [old, new] = [&delta.old, &delta.new].map(|side| side.as_deref().and_then(view::manager));
-        for node in self.sessions.keys().filter(|_| old != new) {
-            news.entry(*node).or_default().managers.insert(id, new);
+        if old != new {
+            self.others = None;
+            self.to_all(news, |changes| {
+                changes.managers.insert(id, new);
+            });
         }
         let [old, new] = [&delta.old, &delta.new].map(|side| side.as_deref().map(|node| node.spec.role));
         if old != new && self.sessions.contains_key(&id) {
             news.entry(id).or_default().standing = Some(view::standing(entry.after, id));
         }
+    }
+
+    fn to_all(&self, news: &mut News, tell: impl Fn(&mut AssignmentChanges)) {
+        self.sessions.keys().for_each(|node| tell(news.entry(*node).or_default()));
     }
 
     fn network(&self, entry: Entry<'_>, news: &mut News, delta: &Delta<Network>) {
@@ -208,10 +224,17 @@ impl Dispatcher {
     }
 
     fn service(&self, entry: Entry<'_>, news: &mut News, delta: &Delta<Service>) {
-        if let Some(changed) = delta.new.as_ref().or(delta.old.as_ref()) {
-            for node in self.sessions.keys() {
-                self.look_at_service(entry, news, *node, changed.id);
-            }
+        let Some(id) = delta.new.as_ref().or(delta.old.as_ref()).map(|service| service.id) else { return };
+        let sides = [&delta.old, &delta.new].into_iter().flatten();
+        if sides.clone().any(|service| service.publishes_ingress()) {
+            self.sessions.keys().for_each(|node| self.look_at_service(entry, news, *node, id));
+            return;
+        }
+        // A node that came into one of its networks in this entry, or left it, is told of it for that.
+        let networks = sides.flat_map(|service| &service.spec.task.networks);
+        let nodes: BTreeSet<_> = networks.flat_map(|joined| self.members.nodes(joined.network)).collect();
+        for node in nodes.into_iter().filter(|node| self.sessions.contains_key(node)) {
+            self.look_at_service(entry, news, node, id);
         }
     }
 
@@ -246,8 +269,11 @@ impl Dispatcher {
         network: NetworkId,
         tell: impl Fn(&mut AssignmentChanges),
     ) {
-        for node in self.sessions.keys().filter(|node| self.sees(entry.after, **node, network)) {
-            tell(news.entry(*node).or_default());
+        if entry.after.ingress_network().is_some_and(|ingress| ingress.id == network) {
+            return self.to_all(news, tell);
+        }
+        for node in self.members.nodes(network).filter(|node| self.sessions.contains_key(node)) {
+            tell(news.entry(node).or_default());
         }
     }
 

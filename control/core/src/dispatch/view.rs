@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::assignment::{
     AssignmentSet, ClusterSettings, EndpointView, NetworkView, PublishedView, ServiceView, Standing,
+    others_digest,
 };
 use crate::id::{NetworkId, NodeId, TaskId};
 use crate::object::{Cluster, EndpointId, Network, Node, NodeState, Service, Task, TaskState};
@@ -17,25 +18,38 @@ pub(super) fn is_told(task: &Task) -> bool {
     task.node.is_some() && (TaskState::Assigned..=TaskState::Running).contains(&task.status.state)
 }
 
+/// What all nodes are told of one another.
+#[derive(Debug, Clone)]
+pub(crate) struct Others {
+    managers: BTreeMap<NodeId, SocketAddr>,
+    peers: Arc<BTreeMap<NodeId, IpAddr>>,
+    pub(super) digest: [u8; 32],
+}
+
+impl Others {
+    pub(crate) fn of(store: &Store) -> Self {
+        let managers = store.nodes().filter_map(|node| Some((node.id, manager(node)?))).collect();
+        let peers = store.nodes().filter_map(|node| Some((node.id, peer(node)?))).collect();
+        let digest = others_digest(&managers, &peers);
+        Self { managers, peers: Arc::new(peers), digest }
+    }
+}
+
 /// Everything that a node is told.
-pub(crate) fn full(store: &Store, node: NodeId) -> AssignmentSet {
+pub(crate) fn full(store: &Store, node: NodeId, others: &Others) -> AssignmentSet {
     let AssignmentSet { networks, endpoints, services, .. } = common(store, &visible_networks(store, node));
-    AssignmentSet { networks, endpoints, services, ..own(store, node) }
+    AssignmentSet { networks, endpoints, services, ..own(store, node, others) }
 }
 
 /// What a node has for itself: all but networks, endpoints and services.
-pub(super) fn own(store: &Store, node: NodeId) -> AssignmentSet {
+pub(super) fn own(store: &Store, node: NodeId, others: &Others) -> AssignmentSet {
     let tasks = store.node_tasks(node).filter(|task| is_told(task));
     AssignmentSet {
         tasks: tasks.map(|task| (task.id, Task::clone(task))).collect(),
         settings: store.cluster().map_or_else(ClusterSettings::default, |cluster| settings(cluster)),
         standing: standing(store, node),
-        managers: store.nodes().filter_map(|node| Some((node.id, manager(node)?))).collect(),
-        peers: store
-            .nodes()
-            .filter(|other| other.id != node)
-            .filter_map(|other| peer(other).map(|address| (other.id, address)))
-            .collect(),
+        managers: others.managers.clone(),
+        peers: others.peers.clone(),
         ..AssignmentSet::default()
     }
 }

@@ -199,7 +199,7 @@ impl Leader {
 
     /// Everything that a node is told, to compare with what its agent has.
     pub fn assignments(&self, node: NodeId) -> AssignmentSet {
-        dispatch::full(&self.store, node)
+        dispatch::full(&self.store, node, &dispatch::Others::of(&self.store))
     }
 
     /// Handles one event. Call it once with [`Event::Wake`] right after [`Leader::new`].

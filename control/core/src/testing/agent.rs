@@ -134,7 +134,7 @@ impl FakeAgent {
 
     /// Loses what it was told, one entry of it, without noticing.
     pub fn corrupt(&mut self) {
-        self.set.peers.pop_first();
+        std::sync::Arc::make_mut(&mut self.set.peers).pop_first();
     }
 
     /// Takes in what the leader sends.

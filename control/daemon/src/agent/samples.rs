@@ -129,7 +129,7 @@ pub fn set() -> AssignmentSet {
     };
     AssignmentSet {
         tasks: [(TaskId::from_bits(2), task(2, 1))].into(),
-        peers: [(NodeId::from_bits(THERE), [192, 0, 2, 12].into())].into(),
+        peers: Arc::new([(NodeId::from_bits(THERE), [192, 0, 2, 12].into())].into()),
         networks: [network(INGRESS, "ingress", 0), network(FRONT, "Front", 1), network(BACK, "Back", 2)]
             .into(),
         endpoints: [

@@ -109,7 +109,8 @@ fn what_was_taken_back_is_as_it_was_then() {
         assert!(back.nodes().eq(then.nodes()) && back.networks().eq(then.networks()));
         assert!(back.services().eq(then.services()) && back.tasks().eq(then.tasks()));
         for number in 1..=4 {
-            let [back, then] = [&back, &then].map(|store| crate::dispatch::full(store, node(number)));
+            let [back, then] = [&back, &then]
+                .map(|store| crate::dispatch::full(store, node(number), &crate::dispatch::Others::of(store)));
             assert_eq!(back, then, "node {number}");
         }
     }
