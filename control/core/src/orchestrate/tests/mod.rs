@@ -4,6 +4,7 @@ mod global;
 mod jobs;
 mod moves;
 mod nodes;
+mod random;
 mod rebalance;
 mod restarts;
 mod states;
