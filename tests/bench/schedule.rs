@@ -40,7 +40,8 @@ pub fn scheduler(rows: &mut Vec<Row>) -> Result<(), Failed> {
         return Err(format!("{placed} tasks of {TASKS} were placed").into());
     }
     let note = format!("{:.0}/s with the store's part", rate(decided + committed));
-    let row = Row::new("placements/s, 5,000 nodes, 200,000 tasks", "", rate(decided), "/s", AtLeast(50_000.0));
+    let row =
+        Row::new("placements/s, 5,000 nodes, 200,000 tasks", "", rate(decided), "/s", AtLeast(50_000.0));
     rows.push(row.with(&note));
     let mut more = Vec::new();
     for number in 0..ROUNDS {
@@ -90,7 +91,8 @@ pub fn simulation(rows: &mut Vec<Row>) -> Result<(), Failed> {
     }
     let took = begun.elapsed();
     let converged = format!("{:.1} s of its own time", virtual_time.as_secs_f64());
-    let row = Row::new("10,000 agents, 200,000 tasks: until all run", "", took.as_secs_f64(), "s", AtMost(120.0));
+    let row =
+        Row::new("10,000 agents, 200,000 tasks: until all run", "", took.as_secs_f64(), "s", AtMost(120.0));
     rows.push(row.with(&converged));
     let tasks = f64::from(TASKS);
     #[allow(clippy::cast_precision_loss, reason = "millions")]
@@ -110,7 +112,13 @@ pub fn simulation(rows: &mut Vec<Row>) -> Result<(), Failed> {
         all.ok_or("one more service was not placed")?;
         more.push(begun.elapsed());
     }
-    rows.push(Row::new("one more service of 10 there: placed", "", millis(median(&more)), "ms", AtMost(10.0)));
+    rows.push(Row::new(
+        "one more service of 10 there: placed",
+        "",
+        millis(median(&more)),
+        "ms",
+        AtMost(10.0),
+    ));
     Ok(())
 }
 

@@ -32,16 +32,14 @@ macro_rules! refused_flags {
 refused_flags! {
     /// Flags of `service create` and `service update`.
     ServiceFlags {
-        mount = "mount", secret = "secret", config = "config", health_cmd = "health-cmd",
-        health_interval = "health-interval", health_timeout = "health-timeout", health_retries = "health-retries",
-        health_start_period = "health-start-period", health_start_interval = "health-start-interval",
+        mount = "mount", secret = "secret", config = "config",
         cap_add = "cap-add", cap_drop = "cap-drop", sysctl = "sysctl", ulimit = "ulimit", dns = "dns",
         dns_option = "dns-option", dns_search = "dns-search", extra_host = "host", group = "group",
         oom_score_adj = "oom-score-adj", generic_resource = "generic-resource", isolation = "isolation",
         log_driver = "log-driver", log_opt = "log-opt",
         credential_spec = "credential-spec"
     } switches {
-        no_healthcheck = "no-healthcheck", init = "init", tty = "tty", with_registry_auth = "with-registry-auth"
+        init = "init", tty = "tty", with_registry_auth = "with-registry-auth"
     }
 }
 

@@ -13,6 +13,9 @@ use crate::engine::task::Task;
 /// Label of the cluster that says how replies of published ports travel: `through` or `direct`.
 pub const INGRESS_REPLY_LABEL: &str = "mesh.ingress-reply";
 
+/// Label of a container that has it probed over HTTP: `PORT` or `PORT/PATH`.
+pub const HEALTH_HTTP_LABEL: &str = "mesh.health-http";
+
 /// A virtual address, or a published port, with what takes its flows; as the asked node's dataplane has it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]

@@ -349,6 +349,17 @@ impl Health {
     pub fn serves(self) -> bool {
         matches!(self, Self::None | Self::Healthy)
     }
+
+    /// As Docker says it, empty without a probe; `failing` is this project's own word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "",
+            Self::Starting => "starting",
+            Self::Healthy => "healthy",
+            Self::Failing => "failing",
+            Self::Unhealthy => "unhealthy",
+        }
+    }
 }
 
 /// How a task leaves: out of every balancer and name, then its connections get time to end, then it is stopped.

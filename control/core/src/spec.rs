@@ -173,6 +173,13 @@ pub enum HealthTest {
     },
 }
 
+impl HealthConfig {
+    /// Whether anything is said; else the image's probe stands as it is.
+    pub fn is_unset(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// A secret that a task gets.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SecretReference {

@@ -252,6 +252,14 @@ pub fn join_or_make(group: &Path) -> Result<(), RuntimeError> {
     result
 }
 
+fn kill(group: &Path) -> Result<(), RuntimeError> {
+    let path = group.join("cgroup.kill");
+    match fs::write(&path, "1") {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(RuntimeError::io("write", path)(error)),
+        _ => Ok(()),
+    }
+}
+
 fn write(path: &Path, value: &str) -> Result<(), RuntimeError> {
     fs::write(path, value).map_err(RuntimeError::io("set", path))
 }
@@ -274,15 +282,28 @@ impl TaskCgroup {
         Ok(())
     }
 
+    /// Makes the cgroup for probes inside it.
+    pub fn make_probe(&self) -> Result<(), RuntimeError> {
+        make(&self.probe())
+    }
+
+    /// Moves a process, and what it will fork, into the cgroup for probes. The task's limits hold there too.
+    pub fn join_probe(&self, pid: u32) -> Result<(), RuntimeError> {
+        write(&self.probe().join("cgroup.procs"), &pid.to_string())
+    }
+
+    /// Sends SIGKILL to every process of a probe.
+    pub fn kill_probe(&self) -> Result<(), RuntimeError> {
+        kill(&self.probe())
+    }
+
+    fn probe(&self) -> PathBuf {
+        self.unified.join("probe")
+    }
+
     /// Sends SIGKILL to every process in it at once; no fork escapes.
     pub fn kill(&self) -> Result<(), RuntimeError> {
-        let path = self.unified.join("cgroup.kill");
-        match fs::write(&path, "1") {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(RuntimeError::io("write", path)(error))
-            }
-            _ => Ok(()),
-        }
+        kill(&self.unified)
     }
 
     /// Waits until no process is in it; false when there still is one after `limit`.
@@ -299,7 +320,8 @@ impl TaskCgroup {
     /// Removes it; all that could not be removed is told.
     pub fn remove(&self) -> Vec<RuntimeError> {
         let gone = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
-        let groups = self.legacy.iter().chain([&self.unified]);
+        let probe = self.probe();
+        let groups = self.legacy.iter().chain([&probe, &self.unified]);
         let failed = groups.filter_map(|group| match fs::remove_dir(group) {
             Err(error) if !gone(&error) => Some(RuntimeError::io("remove cgroup", group)(error)),
             _ => None,

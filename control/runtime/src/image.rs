@@ -9,9 +9,12 @@ use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use mesh_core::spec::HealthConfig;
 use serde::{Deserialize, Serialize};
 
 use crate::error::RuntimeError;
+use crate::task::TaskLaunch;
+use crate::whoami;
 
 const REPOSITORY: &str = "mesh/whoami";
 const TAGS: [&str; 2] = ["1", "2"];
@@ -52,6 +55,21 @@ impl ImageConfig {
         let program = if command.is_empty() { &self.entrypoint } else { command };
         let arguments = if args.is_empty() && command.is_empty() { &self.cmd } else { args };
         program.iter().chain(arguments).cloned().collect()
+    }
+}
+
+impl Image {
+    /// How the image says that a task that is started so is probed. The built-in one serves at the port that its
+    /// own command line names; where something else is started, it says nothing.
+    pub fn health(&self, launch: &TaskLaunch) -> HealthConfig {
+        let line = self.config.command_line(&launch.command, &launch.args);
+        match line.split_first() {
+            Some((program, args)) if self.config.entrypoint.first() == Some(program) => {
+                let env: Vec<_> = self.config.env.iter().chain(&launch.env).cloned().collect();
+                whoami::health(args, &env)
+            }
+            _ => HealthConfig::default(),
+        }
     }
 }
 

@@ -8,6 +8,7 @@
 
 mod cgroup;
 pub mod error;
+pub mod health;
 pub mod image;
 pub mod native;
 mod process;

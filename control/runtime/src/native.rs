@@ -6,6 +6,7 @@
 
 mod netns;
 mod place;
+mod probe;
 mod recover;
 mod spawn;
 mod watch;
@@ -291,13 +292,19 @@ impl NativeRuntime {
     /// Runs `argv` inside the running task, with its user and environment; gives the exit status
     /// (126 and 127 as a shell does for what cannot be run or found). Dropping the future kills the command.
     pub async fn exec(&self, task: &TaskId, argv: &[String], stdio: ExecStdio) -> Result<i32, RuntimeError> {
-        let entry = self.inner.entry(*task)?;
+        self.running(*task)?;
+        spawn::inside(&self.inner.config.exe, "exec", &self.inner.places.dir(*task), argv, stdio).await
+    }
+
+    /// The task, which has to be running.
+    fn running(&self, task: TaskId) -> Result<Arc<Entry>, RuntimeError> {
+        let entry = self.inner.entry(task)?;
         match *entry.state.borrow() {
             RunState::Running { .. } => {}
-            RunState::Prepared => return Err(wrong_state(*task, "prepared", "running")),
-            RunState::Exited { .. } => return Err(wrong_state(*task, "exited", "running")),
+            RunState::Prepared => return Err(wrong_state(task, "prepared", "running")),
+            RunState::Exited { .. } => return Err(wrong_state(task, "exited", "running")),
         }
-        spawn::exec(&self.inner.config.exe, &self.inner.places.dir(*task), argv, stdio).await
+        Ok(entry)
     }
 
     /// The task's first process, while it lives.

@@ -5,8 +5,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use mesh_core::id::TaskId;
-use mesh_core::spec::Resources;
+use mesh_core::spec::{HealthConfig, Resources};
 use serde::{Deserialize, Serialize};
+
+use crate::health::HealthCheck;
 
 /// A task as its runtime needs it: the spec with every template and default filled in by the agent.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -40,6 +42,9 @@ pub struct TaskLaunch {
     pub stop_grace_period: Duration,
     /// Mount the root file system read-only.
     pub read_only: bool,
+    /// How it is probed, as far as that is not the image's.
+    #[serde(default)]
+    pub health: HealthConfig,
     /// Lines of `/etc/resolv.conf`.
     pub resolv_conf: Vec<String>,
     /// Lines of `/etc/hosts` after those for localhost.
@@ -53,6 +58,9 @@ pub struct Prepared {
     pub netns: PathBuf,
     /// Container id, 64 hexadecimal digits.
     pub container_id: String,
+    /// How it is to be probed; `None`: not at all.
+    #[serde(default)]
+    pub health: Option<HealthCheck>,
 }
 
 /// How far a task is with its runtime.

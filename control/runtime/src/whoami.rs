@@ -6,6 +6,7 @@ mod answer;
 mod body;
 mod dns;
 mod get;
+mod health;
 mod options;
 mod ping;
 mod server;
@@ -16,6 +17,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+pub use self::health::health;
 use self::options::{Mode, Options};
 
 /// Exit status for a wrong command line.

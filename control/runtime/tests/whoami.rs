@@ -146,6 +146,19 @@ fn health_is_as_asked() {
 }
 
 #[test]
+fn health_is_as_it_was_told() {
+    let server = Server::start(&["--fail-health"]);
+    for status in [200, 503, 302, 404] {
+        assert_eq!(server.request(&format!("POST /healthz?status={status}"), b"").0, 200);
+        assert_eq!(server.request("GET /healthz", b"").0, status);
+    }
+    for nonsense in ["", "?status=", "?status=100", "?status=1000", "?status=bad"] {
+        assert_eq!(server.request(&format!("POST /healthz{nonsense}"), b"").0, 400, "{nonsense}");
+    }
+    assert_eq!(server.request("GET /healthz", b"").0, 404);
+}
+
+#[test]
 fn datagrams_are_answered_from_where_they_were_sent_to() {
     let server = Server::start(&[]);
     for host in [[127, 0, 0, 1], [127, 0, 0, 2]] {

@@ -162,7 +162,7 @@ mod tests {
             ("--placement-pref node.labels.a img", "invalid placement preference"),
             ("--mount type=bind,source=/a,target=/b img", "--mount is not supported"),
             ("--secret s img", "--secret is not supported"),
-            ("--health-cmd true img", "--health-cmd is not supported"),
+            ("--no-healthcheck --health-cmd true img", "--no-healthcheck conflicts"),
             ("--cap-add NET_ADMIN img", "--cap-add is not supported"),
             ("--nonsense img", "unexpected argument '--nonsense'"),
             ("-e =x img", "invalid environment variable"),

@@ -9,6 +9,7 @@ use mesh_api::engine::service::{
     UpdateConfig, UpdateStatus,
 };
 
+use super::flags::health;
 use crate::output::words::{go_duration, human_size, since};
 
 /// The service, as it is `now`; `networks` has names by id.
@@ -138,6 +139,9 @@ impl Page {
             if !value.is_empty() {
                 self.line(&format!("{name}{value}"));
             }
+        }
+        if let Some(probe) = health::words(process) {
+            self.line(&format!(" Healthcheck:\t{probe}"));
         }
         if let Some(grace) = process.stop_grace_period {
             self.line(&format!(" StopGracePeriod: {}", go_duration(grace)));

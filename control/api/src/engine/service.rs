@@ -241,9 +241,9 @@ pub struct ContainerSpec {
     /// Mounts.
     #[serde(skip_serializing_if = "blank")]
     pub mounts: Option<Value>,
-    /// Health check.
+    /// How its health is probed.
     #[serde(skip_serializing_if = "blank")]
-    pub healthcheck: Option<Value>,
+    pub healthcheck: Option<Healthcheck>,
     /// Further lines of the hosts file.
     #[serde(skip_serializing_if = "blank")]
     pub hosts: Option<Value>,
@@ -275,14 +275,13 @@ pub struct ContainerSpec {
 
 impl ContainerSpec {
     /// Fields that are kept raw, with their names.
-    pub fn raw_fields(&self) -> [(&'static str, Option<&Value>); 13] {
+    pub fn raw_fields(&self) -> [(&'static str, Option<&Value>); 12] {
         [
             ("Groups", self.groups.as_ref()),
             ("Privileges", self.privileges.as_ref()),
             ("TTY", self.tty.as_ref()),
             ("OpenStdin", self.open_stdin.as_ref()),
             ("Mounts", self.mounts.as_ref()),
-            ("Healthcheck", self.healthcheck.as_ref()),
             ("Hosts", self.hosts.as_ref()),
             ("DNSConfig", self.dns_config.as_ref()),
             ("Sysctls", self.sysctls.as_ref()),
@@ -292,6 +291,30 @@ impl ContainerSpec {
             ("OomScoreAdj", self.oom_score_adj.as_ref()),
         ]
     }
+}
+
+/// How a task's health is probed. What is zero or empty is the image's, or Docker's default.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct Healthcheck {
+    /// `["NONE"]`, `["CMD", program, argument…]`, `["CMD-SHELL", line]`; empty is the image's.
+    #[serde(skip_serializing_if = "blank")]
+    pub test: Vec<String>,
+    /// Nanoseconds from one probe to the next.
+    #[serde(skip_serializing_if = "blank")]
+    pub interval: i64,
+    /// Nanoseconds after which a probe has failed.
+    #[serde(skip_serializing_if = "blank")]
+    pub timeout: i64,
+    /// Nanoseconds after the start in which failures do not count.
+    #[serde(skip_serializing_if = "blank")]
+    pub start_period: i64,
+    /// Nanoseconds from one probe to the next within the start period, until the first success.
+    #[serde(skip_serializing_if = "blank")]
+    pub start_interval: i64,
+    /// Failures in a row that make the task unhealthy.
+    #[serde(skip_serializing_if = "blank")]
+    pub retries: i64,
 }
 
 /// Limits and reservations.

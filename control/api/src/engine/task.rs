@@ -81,6 +81,9 @@ pub struct ContainerStatus {
     pub pid: u64,
     /// Exit status.
     pub exit_code: i64,
+    /// `starting`, `healthy`, `failing` or `unhealthy`; empty without a probe. Docker has no such field.
+    #[serde(skip_serializing_if = "blank")]
+    pub health: String,
 }
 
 /// Ports taken on the node.

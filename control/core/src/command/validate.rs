@@ -1,6 +1,8 @@
 //! What a spec may hold, whatever the cluster's state: limits on every list and text, and values that make
 //! sense. Each refusal names the field.
 
+mod health;
+
 use std::time::Duration;
 
 use super::references;
@@ -160,7 +162,8 @@ fn container(spec: &ContainerSpec) -> Checked {
         require(is_signal(signal), "stop signal", format!("{:?} is not a signal", cut(signal)))?;
     }
     references::check(spec)?;
-    spec.stop_grace_period.map_or(Ok(()), |grace| duration(grace, "stop grace period"))
+    spec.stop_grace_period.map_or(Ok(()), |grace| duration(grace, "stop grace period"))?;
+    health::check(&spec.health)
 }
 
 /// A name of RFC 1123 section 2.1, at most 63 bytes as the kernel takes 64 with the NUL.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::assignment::{AssignmentSet, AssignmentUpdate, EndpointView, GapError, Held};
 use crate::id::TaskId;
-use crate::object::{EndpointId, Task, TaskState, TaskStatus};
+use crate::object::{ContainerStatus, EndpointId, Health, Task, TaskState, TaskStatus};
 use crate::time::Timestamp;
 
 /// How an agent's tasks behave.
@@ -172,6 +172,13 @@ impl FakeAgent {
     /// Lets a task end now.
     pub fn end(&mut self, task: TaskId, state: TaskState, now: Timestamp) {
         self.due.insert((now, task, state));
+    }
+
+    /// The probe of a task that runs says this from now on.
+    pub fn report_health(&mut self, task: TaskId, health: Health) {
+        let Some(status) = self.states.get_mut(&task) else { return };
+        status.container = Some(ContainerStatus { health, ..status.container.take().unwrap_or_default() });
+        self.unsaid.insert(task);
     }
 
     /// Loses every task, as in a power cut. What comes after a restart finds them ended.

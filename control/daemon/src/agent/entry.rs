@@ -1,10 +1,12 @@
 //! One task in the agent's hands.
 
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
-use mesh_core::object::{Task, TaskStatus};
+use mesh_core::object::{Health, Task, TaskStatus};
 
 use super::facts::LocalTask;
+use super::probing::Probing;
 use super::saved::SavedTask;
 use super::task::{Presence, Report, TaskRun, Wanted};
 use crate::clock::now;
@@ -17,6 +19,10 @@ pub(super) struct Entry {
     pub dns_client: Option<Ipv4Addr>,
     /// Number of the view that brings the task to its place.
     pub settles_at: u64,
+    /// Its probes, while it is probed.
+    pub probing: Option<Probing>,
+    /// What its probe says is not told yet.
+    pub health_untold: bool,
 }
 
 impl Entry {
@@ -24,10 +30,51 @@ impl Entry {
         let wanted = Wanted::of(task.desired_state);
         let run = TaskRun::adopted(wanted, task.status.state, None);
         let status = task.status.clone();
-        Self { task: task.clone(), run, status, dns_client: None, settles_at: u64::MAX }
+        Self {
+            task: task.clone(),
+            run,
+            status,
+            dns_client: None,
+            settles_at: u64::MAX,
+            probing: None,
+            health_untold: false,
+        }
+    }
+
+    /// Takes over a task from an earlier daemon.
+    pub fn adopted(saved: SavedTask, mut run: TaskRun) -> Self {
+        let SavedTask { task, status, dns_client } = saved;
+        if let Some(container) = status.container.as_ref().filter(|_| run.prepared.is_some()) {
+            run.health = container.health;
+            run.complaint.clone_from(&status.err);
+        }
+        Self { run, status, dns_client, ..Self::new(&task) }
+    }
+
+    /// How long ago it came to its state.
+    pub fn age(&self) -> Duration {
+        now().since(self.status.timestamp)
+    }
+
+    /// Its probe says something else; it is told with the next report, or by [`Self::tell_health`].
+    pub fn set_health(&mut self, health: Health, complaint: Option<String>) {
+        self.run.health = health;
+        self.run.complaint = complaint.unwrap_or_default();
+        self.health_untold = true;
+    }
+
+    /// The same state with what the probe says, if that is still to be told.
+    pub fn tell_health(&mut self) -> bool {
+        let untold = std::mem::take(&mut self.health_untold);
+        if untold {
+            self.status.container = self.run.container();
+            self.status.err.clone_from(&self.run.complaint);
+        }
+        untold
     }
 
     pub fn report(&mut self, report: Report) {
+        self.health_untold = false;
         self.run.state = report.state;
         self.status = TaskStatus {
             state: report.state,

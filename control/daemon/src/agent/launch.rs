@@ -47,6 +47,7 @@ pub fn launch(task: &Task, node: &NodeFacts) -> Result<TaskLaunch, LaunchError> 
         stop_signal: stop_signal(spec.stop_signal.as_deref())?,
         stop_grace_period: spec.stop_grace(),
         read_only: spec.read_only,
+        health: spec.health.clone(),
         resolv_conf: vec![format!("nameserver {DNS_SERVER}"), "options ndots:0".to_owned()],
         hosts: hosts(task),
     })

@@ -3,11 +3,13 @@
 
 use std::collections::BTreeSet;
 use std::future::Future;
+use std::time::Duration;
 
 use mesh_core::id::TaskId;
 use mesh_dataplane::desired::DesiredState;
 use mesh_dns::table::Table;
 use mesh_runtime::error::RuntimeError;
+use mesh_runtime::health::{Probe, ProbeOutcome};
 use mesh_runtime::native::NativeRuntime;
 use mesh_runtime::task::{Found, Prepared, RuntimeEvent, TaskLaunch};
 use tokio::sync::mpsc;
@@ -22,6 +24,13 @@ pub trait TaskRuntime: Clone + Send + Sync + 'static {
     fn prepare(&self, launch: &TaskLaunch) -> impl Future<Output = Result<Prepared, RuntimeError>> + Send;
     /// Starts the process.
     fn start(&self, task: &TaskId) -> impl Future<Output = Result<u32, RuntimeError>> + Send;
+    /// Probes the running task once.
+    fn probe(
+        &self,
+        task: &TaskId,
+        probe: &Probe,
+        limit: Duration,
+    ) -> impl Future<Output = Result<ProbeOutcome, RuntimeError>> + Send;
     /// Stops the process.
     fn stop(&self, task: &TaskId) -> impl Future<Output = Result<Option<i32>, RuntimeError>> + Send;
     /// Removes everything.
@@ -43,6 +52,15 @@ impl TaskRuntime for NativeRuntime {
 
     async fn start(&self, task: &TaskId) -> Result<u32, RuntimeError> {
         Self::start(self, task).await
+    }
+
+    async fn probe(
+        &self,
+        task: &TaskId,
+        probe: &Probe,
+        limit: Duration,
+    ) -> Result<ProbeOutcome, RuntimeError> {
+        Self::probe(self, task, probe, limit).await
     }
 
     async fn stop(&self, task: &TaskId) -> Result<Option<i32>, RuntimeError> {

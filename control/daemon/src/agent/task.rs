@@ -3,9 +3,10 @@
 //!
 //! Invariants: states only move forward; a process is started only when the task's namespace is in the
 //! node's network; a task that is to be stopped is out of this node's balancers before it gets its signal;
-//! a task that has run is never started again.
+//! a task that has run is never started again; a task is RUNNING once its probe, if it has one, says so.
 
-use mesh_core::object::{ContainerStatus, TaskState};
+use mesh_core::object::{ContainerStatus, Health, TaskState};
+use mesh_runtime::health::HealthCheck;
 use mesh_runtime::task::{Prepared, RunState};
 
 /// Exit status that a process has after SIGKILL, also assumed of one that vanished.
@@ -96,6 +97,10 @@ pub struct TaskRun {
     pub prepared: Option<Prepared>,
     /// Its process.
     pub process: Process,
+    /// What its probe says,
+    pub health: Health,
+    /// and what it said when it failed last; empty while it does not.
+    pub complaint: String,
     /// Where it shall be in the node's network,
     pub presence: Presence,
     /// and whether it is.
@@ -142,6 +147,8 @@ impl TaskRun {
             state: TaskState::Assigned,
             prepared: None,
             process: Process::None,
+            health: Health::None,
+            complaint: String::new(),
             presence: Presence::Absent,
             settled: true,
             busy: None,
@@ -173,9 +180,23 @@ impl TaskRun {
         run
     }
 
+    /// It has its namespace now, and from then on what it says of itself, or nothing.
+    pub fn set_prepared(&mut self, prepared: Prepared) {
+        self.health = if prepared.health.is_some() { Health::Starting } else { Health::None };
+        self.prepared = Some(prepared);
+    }
+
+    /// How it is to be probed now, if at all.
+    pub fn check(&self) -> Option<&HealthCheck> {
+        let runs = matches!(self.process, Process::Running { .. }) && !is_final(self.state);
+        let matters = self.wanted < Wanted::Stopped && self.health != Health::Unhealthy;
+        self.prepared.as_ref()?.health.as_ref().filter(|_| runs && matters)
+    }
+
     /// Whether new flows may go to it as far as this node knows.
     pub fn serves(&self) -> bool {
-        self.presence == Presence::Attached && !matches!(self.process, Process::Exited { .. })
+        let ended = matches!(self.process, Process::Exited { .. });
+        self.presence == Presence::Attached && !ended && self.health.serves()
     }
 
     /// What is told of its process.
@@ -186,7 +207,7 @@ impl TaskRun {
             Process::Running { pid } => (pid, None),
             Process::Exited { code } => (0, Some(code)),
         };
-        Some(ContainerStatus { container_id, pid, exit_code, ..ContainerStatus::default() })
+        Some(ContainerStatus { container_id, pid, exit_code, health: self.health })
     }
 }
 
@@ -209,6 +230,9 @@ pub fn next(run: &TaskRun) -> Step {
     }
     if run.wanted >= Wanted::Stopped {
         return wind_down(run);
+    }
+    if run.health == Health::Unhealthy && matches!(run.process, Process::Running { .. }) {
+        return place(run, Presence::Withdrawn).unwrap_or(Step::Run(Operation::Stop));
     }
     match run.state {
         TaskState::New | TaskState::Pending | TaskState::Assigned => told(TaskState::Accepted, "accepted"),
@@ -257,26 +281,31 @@ fn wait_for_start(run: &TaskRun) -> Step {
 fn start(run: &TaskRun) -> Step {
     match run.process {
         Process::None => Step::Run(Operation::Start),
-        Process::Running { .. } => told(TaskState::Running, "started"),
-        Process::Exited { code } => ended(code),
+        Process::Running { .. } if run.health.serves() => told(TaskState::Running, "started"),
+        Process::Running { .. } => Step::Wait,
+        Process::Exited { code } => ended(run, code),
     }
 }
 
 fn watch(run: &TaskRun) -> Step {
     match run.process {
-        Process::Exited { code } => ended(code),
+        Process::Exited { code } => ended(run, code),
         // Brings a task back into the network after a restart of the daemon; it runs on meanwhile.
         _ => place(run, Presence::Attached).unwrap_or(Step::Wait),
     }
 }
 
-/// A process that ended by itself.
-fn ended(code: i32) -> Step {
-    if code == 0 {
-        told(TaskState::Complete, "finished")
-    } else {
-        report(TaskState::Failed, "started", format!("task: non-zero exit ({code})"))
-    }
+/// A process that ended by itself, or because it was unhealthy.
+fn ended(run: &TaskRun, code: i32) -> Step {
+    let unhealthy =
+        (run.health == Health::Unhealthy).then(|| format!("unhealthy container ({})", run.complaint));
+    let err = match (code, unhealthy) {
+        (0, None) => return told(TaskState::Complete, "finished"),
+        (0, Some(why)) => format!("task: {why}"),
+        (_, None) => format!("task: non-zero exit ({code})"),
+        (_, Some(why)) => format!("task: non-zero exit ({code}): {why}"),
+    };
+    report(TaskState::Failed, "started", err)
 }
 
 /// Out of the balancers, then the signal, then the report.

@@ -2,10 +2,106 @@
 
 use std::path::PathBuf;
 
+use mesh_core::spec::{HealthConfig, HealthTest};
+
 use super::*;
 
 fn prepared() -> Prepared {
-    Prepared { netns: PathBuf::from("/run/mesh/netns/t"), container_id: "c".repeat(64) }
+    Prepared { netns: PathBuf::from("/run/mesh/netns/t"), container_id: "c".repeat(64), health: None }
+}
+
+/// Of an image that brings a probe.
+fn probed() -> Prepared {
+    let test = HealthTest::Exec(vec!["x".to_owned()]);
+    let config = HealthConfig { test, ..HealthConfig::default() };
+    Prepared { health: HealthCheck::of(&config, &HealthConfig::default()), ..prepared() }
+}
+
+/// Runs, and its probe says this.
+fn with_health(state: TaskState, health: Health, wanted: Wanted) -> TaskRun {
+    let process = Process::Running { pid: 7 };
+    let complaint = "health check failed: x".to_owned();
+    TaskRun { prepared: Some(probed()), process, health, complaint, ..live(state, wanted) }
+}
+
+#[test]
+fn what_a_probe_says_decides() {
+    use TaskState::{Failed, Running, Starting};
+    let run = |state, health| with_health(state, health, Wanted::Running);
+    let withdrawn = |run: TaskRun| TaskRun { presence: Presence::Withdrawn, ..run };
+    let over = |run: TaskRun, code| TaskRun { process: Process::Exited { code }, ..run };
+    let words = |code: &str| {
+        report(Failed, "started", format!("task: {code}unhealthy container (health check failed: x)"))
+    };
+    let cases = [
+        ("not healthy yet", run(Starting, Health::Starting), Step::Wait),
+        ("healthy", run(Starting, Health::Healthy), told(Running, "started")),
+        ("never healthy", run(Starting, Health::Unhealthy), Step::Place(Presence::Withdrawn)),
+        ("never healthy, withdrawn", withdrawn(run(Starting, Health::Unhealthy)), Step::Run(Operation::Stop)),
+        ("never healthy, stopped", over(withdrawn(run(Starting, Health::Unhealthy)), 0), words("")),
+        ("failing", run(Running, Health::Failing), Step::Wait),
+        ("healthy again", run(Running, Health::Healthy), Step::Wait),
+        ("unhealthy: balancers first", run(Running, Health::Unhealthy), Step::Place(Presence::Withdrawn)),
+        (
+            "unhealthy: until they know",
+            TaskRun { settled: false, ..withdrawn(run(Running, Health::Unhealthy)) },
+            Step::Wait,
+        ),
+        (
+            "unhealthy: then the signal",
+            withdrawn(run(Running, Health::Unhealthy)),
+            Step::Run(Operation::Stop),
+        ),
+        (
+            "unhealthy: over",
+            over(withdrawn(run(Running, Health::Unhealthy)), 143),
+            words("non-zero exit (143): "),
+        ),
+        (
+            "failing, and ended by itself",
+            over(run(Running, Health::Failing), 1),
+            report(Failed, "started", "task: non-zero exit (1)".into()),
+        ),
+        (
+            "unhealthy, and unwanted",
+            over(with_health(Running, Health::Unhealthy, Wanted::Stopped), 143),
+            told(TaskState::Shutdown, "shutdown"),
+        ),
+    ];
+    for (name, run, step) in cases {
+        assert_eq!(next(&run), step, "{name}");
+    }
+}
+
+#[test]
+fn only_what_runs_and_should_is_probed() {
+    use TaskState::{Failed, Ready, Running, Starting};
+    let cases = [
+        ("starting", with_health(Starting, Health::Starting, Wanted::Running), true),
+        ("running", with_health(Running, Health::Failing, Wanted::Running), true),
+        ("unhealthy", with_health(Running, Health::Unhealthy, Wanted::Running), false),
+        ("leaving", with_health(Running, Health::Healthy, Wanted::Stopped), false),
+        ("over", with_health(Failed, Health::Healthy, Wanted::Running), false),
+        ("not begun", TaskRun { prepared: Some(probed()), ..run(Ready, Wanted::Running) }, false),
+        ("without a probe", live(Running, Wanted::Running), false),
+    ];
+    for (name, run, probes) in cases {
+        assert_eq!(run.check().is_some(), probes, "{name}");
+    }
+}
+
+#[test]
+fn a_task_serves_while_its_probe_says_so() {
+    for (health, serves) in [
+        (Health::None, true),
+        (Health::Starting, false),
+        (Health::Healthy, true),
+        (Health::Failing, false),
+        (Health::Unhealthy, false),
+    ] {
+        let run = with_health(TaskState::Running, health, Wanted::Running);
+        assert_eq!((run.serves(), run.container().unwrap().health), (serves, health));
+    }
 }
 
 fn run(state: TaskState, wanted: Wanted) -> TaskRun {

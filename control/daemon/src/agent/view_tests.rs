@@ -111,7 +111,8 @@ fn an_endpoint_of_a_node_that_is_no_peer_is_left_out() {
 #[test]
 fn what_this_machine_was_before_it_joined_again_is_no_peer() {
     let mut set = samples::set();
-    std::sync::Arc::make_mut(&mut set.peers).insert(NodeId::from_bits(samples::THERE), samples::node().data_path_addr);
+    std::sync::Arc::make_mut(&mut set.peers)
+        .insert(NodeId::from_bits(samples::THERE), samples::node().data_path_addr);
     let state = desired_state(&set, &facts());
     assert!(state.peers.is_empty());
     assert_eq!(state.endpoints.keys().copied().collect::<Vec<_>>(), [2, 102]);

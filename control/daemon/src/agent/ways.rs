@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use mesh_core::assignment::{AssignmentUpdate, Held, Standing};
 use mesh_core::id::TaskId;
+use mesh_core::object::Health;
 use mesh_runtime::task::RuntimeEvent;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -23,6 +24,15 @@ pub enum Event {
         task: TaskId,
         /// With this result.
         outcome: Outcome,
+    },
+    /// A task's probe says something else than before.
+    Health {
+        /// The task.
+        task: TaskId,
+        /// How it is now.
+        health: Health,
+        /// What the probe said when it failed.
+        complaint: Option<String>,
     },
     /// Somebody asks what the agent has of its assignments; nothing, before the first.
     Recall(oneshot::Sender<Option<Held>>),

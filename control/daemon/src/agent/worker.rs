@@ -13,12 +13,12 @@ use tokio::sync::{mpsc, watch};
 use super::entry::Entry;
 use super::facts::{LocalFacts, NodeFacts, next_dns_client};
 use super::outbox::Outbox;
-use super::saved::{Saved, SavedFile, SavedTask};
+use super::saved::{Saved, SavedFile};
 use super::seam::{NodeNetwork, TaskRuntime, View};
 use super::task::{Failure, Operation, Presence, Process, Step, TaskRun, Wanted, is_final, next};
 use super::versions::Versions;
 use super::ways::{AgentState, Event, Inbox, Outcome};
-use super::{launch, placing, view};
+use super::{launch, placing, probing, view};
 use crate::error::DaemonError;
 use crate::stop::{Stop, raised};
 
@@ -118,17 +118,16 @@ impl<R: TaskRuntime> Worker<R> {
         let mut found: BTreeMap<TaskId, Found> =
             found.into_iter().map(|found| (found.launch.id, found)).collect();
         for (id, saved_task) in saved.tasks {
-            let SavedTask { task, status, dns_client } = saved_task;
             let wanted = saved.set.tasks.get(&id).map_or(Wanted::Gone, |task| Wanted::of(task.desired_state));
             let found = found.remove(&id).map(|found| (found.prepared, found.state));
-            let mut run = TaskRun::adopted(wanted, status.state, found);
-            if dns_client.is_none() {
+            let mut run = TaskRun::adopted(wanted, saved_task.status.state, found);
+            if saved_task.dns_client.is_none() {
                 // It had no place in the network yet: it gets one in its turn.
                 run.presence = Presence::Absent;
                 run.settled = true;
             }
-            self.outbox.put(id, status.clone());
-            self.tasks.insert(id, Entry { task, run, status, dns_client, settles_at: u64::MAX });
+            self.outbox.put(id, saved_task.status.clone());
+            self.tasks.insert(id, Entry::adopted(saved_task, run));
         }
         for id in found.keys() {
             tracing::warn!(task = %id, "a task that this node does not know of runs on until a manager is asked");
@@ -144,6 +143,11 @@ impl<R: TaskRuntime> Worker<R> {
             Event::Runtime(RuntimeEvent::Exited { task, code }) => {
                 if let Some(entry) = self.tasks.get_mut(&task) {
                     entry.run.process = Process::Exited { code };
+                }
+            }
+            Event::Health { task, health, complaint } => {
+                if let Some(entry) = self.tasks.get_mut(&task).filter(|entry| entry.run.check().is_some()) {
+                    entry.set_health(health, complaint);
                 }
             }
             Event::Done { task, outcome } => self.done(task, outcome),
@@ -194,7 +198,7 @@ impl<R: TaskRuntime> Worker<R> {
         let run = &mut entry.run;
         run.busy = None;
         match outcome {
-            Outcome::Prepared(prepared) => run.prepared = Some(prepared),
+            Outcome::Prepared(prepared) => run.set_prepared(prepared),
             Outcome::Started(pid) if run.process == Process::None => run.process = Process::Running { pid },
             Outcome::Started(_) => {}
             Outcome::Stopped(code) => {
@@ -215,6 +219,7 @@ impl<R: TaskRuntime> Worker<R> {
         let ids: Vec<TaskId> = self.tasks.keys().copied().collect();
         for id in ids {
             self.advance(id);
+            self.observe(id);
         }
         self.save().await;
         self.render();
@@ -252,6 +257,24 @@ impl<R: TaskRuntime> Worker<R> {
                     self.outbox.forget(id);
                     self.unsaved = true;
                 }
+            }
+        }
+    }
+
+    /// Probes the task, or does not any more, and tells what its probe says.
+    fn observe(&mut self, id: TaskId) {
+        let Some(entry) = self.tasks.get_mut(&id) else { return };
+        if entry.tell_health() {
+            self.unsaved = true;
+            self.outbox.put(id, entry.status.clone());
+        }
+        match (entry.run.check(), &entry.probing) {
+            (None, _) => entry.probing = None,
+            (Some(_), Some(_)) => {}
+            (Some(check), None) => {
+                let known = probing::Known { age: entry.age(), health: entry.run.health };
+                let (runtime, events) = (self.runtime.clone(), self.events.clone());
+                entry.probing = Some(probing::begin(runtime, id, check.clone(), known, events));
             }
         }
     }

@@ -1,12 +1,14 @@
 //! A runtime without processes and a network without packets. Both write what they are asked into one
 //! journal, so that a test sees the order.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use mesh_core::id::TaskId;
 use mesh_dataplane::desired::Location;
 use mesh_runtime::error::RuntimeError;
+use mesh_runtime::health::{HealthCheck, Probe, ProbeOutcome};
 use mesh_runtime::task::{Found, Prepared, RunState, RuntimeEvent, TaskLaunch};
 use meshd::agent::seam::{NetworkError, NodeNetwork, TaskRuntime, View};
 use tokio::sync::{Notify, mpsc, watch};
@@ -30,6 +32,10 @@ pub struct FakeRuntime {
     tasks: Arc<Mutex<BTreeMap<TaskId, Found>>>,
     listeners: Arc<Mutex<Vec<mpsc::Sender<RuntimeEvent>>>>,
     changed: Arc<Notify>,
+    /// How tasks are probed that are prepared from now on,
+    check: Arc<Mutex<Option<HealthCheck>>>,
+    /// and which of them fail their probes.
+    failing: Arc<Mutex<BTreeSet<TaskId>>>,
 }
 
 fn netns(task: TaskId) -> String {
@@ -71,6 +77,21 @@ impl FakeRuntime {
         assert!(done.is_ok(), "{task} saw no {what}: {:?}", self.log(task));
     }
 
+    /// Tasks are probed so from now on.
+    pub fn probe_with(&self, check: HealthCheck) {
+        *self.check.lock().unwrap() = Some(check);
+    }
+
+    /// What the probes of a task say from now on.
+    pub fn set_healthy(&self, task: TaskId, healthy: bool) {
+        let mut failing = self.failing.lock().unwrap();
+        if healthy {
+            failing.remove(&task)
+        } else {
+            failing.insert(task)
+        };
+    }
+
     /// The process of a task ends.
     pub async fn kill(&self, task: TaskId, code: i32) {
         self.tasks.lock().unwrap().get_mut(&task).unwrap().state = RunState::Exited { code };
@@ -95,7 +116,8 @@ impl TaskRuntime for FakeRuntime {
 
     async fn prepare(&self, launch: &TaskLaunch) -> Result<Prepared, RuntimeError> {
         self.write(launch.id, "prepare");
-        let prepared = Prepared { netns: netns(launch.id).into(), container_id: "ab".repeat(32) };
+        let health = self.check.lock().unwrap().clone();
+        let prepared = Prepared { netns: netns(launch.id).into(), container_id: "ab".repeat(32), health };
         let found = Found { launch: launch.clone(), prepared: prepared.clone(), state: RunState::Prepared };
         self.tasks.lock().unwrap().insert(launch.id, found);
         Ok(prepared)
@@ -105,6 +127,16 @@ impl TaskRuntime for FakeRuntime {
         self.write(*task, "start");
         self.tasks.lock().unwrap().get_mut(task).unwrap().state = RunState::Running { pid: 7 };
         Ok(7)
+    }
+
+    async fn probe(
+        &self,
+        task: &TaskId,
+        probe: &Probe,
+        _limit: Duration,
+    ) -> Result<ProbeOutcome, RuntimeError> {
+        let healthy = !self.failing.lock().unwrap().contains(task);
+        Ok(ProbeOutcome { healthy, output: format!("{probe}") })
     }
 
     async fn stop(&self, task: &TaskId) -> Result<Option<i32>, RuntimeError> {

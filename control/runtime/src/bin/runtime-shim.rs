@@ -1,7 +1,9 @@
 //! What `meshd` does for the runtime in its `main`, alone: the tests' stand-in for the daemon's binary. With
-//! `churn`, also a daemon that does nothing but start and remove tasks, to be killed in the middle of it.
+//! `churn`, also a daemon that does nothing but start and remove tasks, to be killed in the middle of it; with
+//! `parent`, `leave` and `pause`, a command that does not end by itself, or whose child does not.
 
 use std::ffi::OsString;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -14,6 +16,14 @@ fn main() -> ExitCode {
         return code;
     }
     let args: Vec<OsString> = std::env::args_os().skip(1).collect();
+    if let [verb] = args.as_slice() {
+        return match verb.to_str() {
+            Some("parent") => parent(),
+            Some("leave") => leave(),
+            Some("pause") => pause(),
+            _ => usage(),
+        };
+    }
     let [verb, dir, prefix, launches] = args.as_slice() else { return usage() };
     let (Some("churn"), Some(prefix), Some(launches)) = (verb.to_str(), prefix.to_str(), launches.to_str())
     else {
@@ -29,8 +39,33 @@ fn main() -> ExitCode {
     }
 }
 
+/// Waits for a child that does not end.
+fn parent() -> ExitCode {
+    match lasting().and_then(|mut child| child.wait()) {
+        Ok(_) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+/// Leaves behind a child that does not end.
+fn leave() -> ExitCode {
+    if lasting().is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn lasting() -> std::io::Result<std::process::Child> {
+    std::process::Command::new("/proc/self/exe").arg("pause").process_group(0).spawn()
+}
+
+fn pause() -> ExitCode {
+    loop {
+        nix::unistd::pause();
+    }
+}
+
 fn usage() -> ExitCode {
-    eprintln!("usage: runtime-shim shim|whoami ... | churn DIR CGROUP-PREFIX LAUNCHES-AS-JSON");
+    eprintln!(
+        "usage: runtime-shim shim|whoami ... | parent | leave | pause | churn DIR CGROUP-PREFIX LAUNCHES-AS-JSON"
+    );
     ExitCode::from(64)
 }
 

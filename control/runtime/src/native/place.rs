@@ -12,6 +12,7 @@ use mesh_core::id::TaskId;
 use super::{NativeConfig, netns};
 use crate::cgroup::Cgroups;
 use crate::error::RuntimeError;
+use crate::health::HealthCheck;
 use crate::image::Images;
 use crate::state::{Record, TaskDir, remove_file};
 use crate::sys;
@@ -78,7 +79,8 @@ impl Places {
         let name = launch.id.to_string();
         let image = self.images.resolve(&launch.image)?;
         let dir = self.dir(launch.id);
-        let prepared = Prepared { netns: self.netns.join(&name), container_id: container_id()? };
+        let health = HealthCheck::of(&launch.health, &image.health(launch));
+        let prepared = Prepared { netns: self.netns.join(&name), container_id: container_id()?, health };
         let writable = self.writable.join(&name);
         make_private(dir.path())?;
         for part in ["upper", "work", "root"] {
@@ -89,6 +91,9 @@ impl Places {
         fs::set_permissions(&upper, fs::Permissions::from_mode(0o755))
             .map_err(RuntimeError::io("open up", &upper))?;
         let cgroup = self.cgroups.create(&name, &launch.resources)?;
+        if prepared.health.as_ref().is_some_and(|check| check.probe.command().is_some()) {
+            cgroup.make_probe()?;
+        }
         netns::create(&prepared.netns)?;
         let record = Record::new(launch.clone(), prepared, image, cgroup, self.cgroups.shims(), writable);
         write_etc(&dir, &record)?;

@@ -73,17 +73,16 @@ fn report(child: &mut Child) -> io::Result<Result<(ProcessMark, ProcessMark), St
     }
 }
 
-/// Runs a command in the task of this directory.
-pub async fn exec(exe: &Path, dir: &TaskDir, argv: &[String], stdio: ExecStdio) -> Result<i32, RuntimeError> {
+/// Runs a command in the task of this directory, as `verb` of the shim's has it.
+pub async fn inside(
+    exe: &Path,
+    verb: &str,
+    dir: &TaskDir,
+    argv: &[String],
+    stdio: ExecStdio,
+) -> Result<i32, RuntimeError> {
     let mut command = tokio::process::Command::new(exe);
-    command
-        .arg0(NAME)
-        .args(["shim", "exec"])
-        .arg(dir.path())
-        .arg("--")
-        .args(argv)
-        .env_clear()
-        .current_dir("/");
+    command.arg0(NAME).args(["shim", verb]).arg(dir.path()).arg("--").args(argv).env_clear().current_dir("/");
     command.stdin(stdio.stdin).stdout(stdio.stdout).stderr(stdio.stderr).kill_on_drop(true);
     let status = command.status().await.map_err(RuntimeError::io("run", exe))?;
     Ok(status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(-1))

@@ -28,22 +28,28 @@ enum ExecError {
     Step { doing: &'static str, source: io::Error },
 }
 
-/// Runs `command` in the task of this directory; gives its exit status.
-pub fn exec(dir: &TaskDir, command: &[String]) -> ExitCode {
-    let result = enter(dir).and_then(|(record, pidfd)| run(&record, &pidfd, command));
+/// What the error output begins with when the command could not be run at all.
+pub const EXEC_FAILED: &str = "exec failed: ";
+
+/// Runs `command` in the task of this directory, as a probe or not; gives its exit status.
+pub fn exec(dir: &TaskDir, command: &[String], probe: bool) -> ExitCode {
+    let result = enter(dir, probe).and_then(|(record, pidfd)| run(&record, &pidfd, command));
     result.unwrap_or_else(|error| {
-        eprintln!("exec failed: {error}");
+        eprintln!("{EXEC_FAILED}{error}");
         ExitCode::from(NOT_TRIED)
     })
 }
 
-fn enter(dir: &TaskDir) -> Result<(Record, OwnedFd), ExecError> {
+fn enter(dir: &TaskDir, probe: bool) -> Result<(Record, OwnedFd), ExecError> {
     let not_running = || ExecError::NotRunning(dir.path().display().to_string());
     let record = dir.record()?.ok_or_else(not_running)?;
     let init = dir.init()?.ok_or_else(not_running)?;
     let pidfd = init.open().map_err(|source| ExecError::Step { doing: "open the task's process", source })?;
     let pidfd = pidfd.ok_or_else(not_running)?;
     record.cgroup.join(std::process::id())?;
+    if probe {
+        record.cgroup.join_probe(std::process::id())?;
+    }
     sandbox::join_pids(&pidfd)?;
     Ok((record, pidfd))
 }
@@ -53,7 +59,7 @@ fn run(record: &Record, pidfd: &OwnedFd, command: &[String]) -> Result<ExitCode,
     match sys::fork_single_threaded().map_err(step("fork"))? {
         ForkResult::Child => {
             let Err(error) = sandbox::join(pidfd).and_then(|()| sandbox::run(record, command, Bond::Kill));
-            eprintln!("exec failed: {error}");
+            eprintln!("{EXEC_FAILED}{error}");
             std::process::exit(i32::from(error.exit_code()))
         }
         ForkResult::Parent { child } => {

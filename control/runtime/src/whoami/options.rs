@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// An HTTP server and UDP echo that tell which task answered.
 ///
-/// Paths: /healthz (200 or 503), /stream?seconds=60&interval=100ms, /bytes?n=10000000, POST /upload; any
+/// Paths: /healthz (200 or 503; POST /healthz?status=503 has it answer so from then on), /stream?seconds=60&interval=100ms, /bytes?n=10000000, POST /upload; any
 /// other tells who answers, as key=value lines or, with Accept: application/json, as JSON. A UDP datagram is
 /// answered with the same lines followed by its own content.
 #[derive(Debug, Parser)]

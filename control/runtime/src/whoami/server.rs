@@ -5,6 +5,7 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use http_body_util::BodyExt;
@@ -34,6 +35,8 @@ struct Server {
     identity: Identity,
     options: Serve,
     started: Instant,
+    /// What /healthz was told to answer; 0: what the options say.
+    health: AtomicU16,
 }
 
 /// Serves until SIGTERM or SIGINT; everything begun is answered before.
@@ -66,7 +69,12 @@ async fn run(options: &Serve) -> io::Result<ExitCode> {
     let echo = udp::bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, udp_port)))?;
     let listener = listen(SocketAddr::from((Ipv4Addr::UNSPECIFIED, options.port)))?;
     println!("whoami: listening on tcp {} udp {}", listener.local_addr()?, echo.get_ref().local_addr()?);
-    let server = Arc::new(Server { identity: identity.clone(), options: options.clone(), started });
+    let server = Arc::new(Server {
+        identity: identity.clone(),
+        options: options.clone(),
+        started,
+        health: AtomicU16::new(0),
+    });
     let exit = async {
         match options.exit_after {
             Some(after) => sleep_until(started + after).await,
@@ -168,7 +176,8 @@ impl Server {
                 .map(|(_, value)| value)
         };
         match (method, uri.path()) {
-            (_, "/healthz") => self.health(),
+            (Method::POST, "/healthz" | "/health") => self.set_health(query("status").unwrap_or_default()),
+            (_, "/healthz" | "/health") => self.health(),
             (_, "/bytes") => match query("n").unwrap_or("0").parse() {
                 Ok(count) => plain(StatusCode::OK, Content::Filler(count)),
                 Err(_) => refused("n is no number of bytes"),
@@ -187,10 +196,23 @@ impl Server {
 
     fn health(&self) -> Response<Content> {
         let over = self.options.fail_health_after.is_some_and(|after| self.started.elapsed() >= after);
-        if self.options.fail_health || over {
-            plain(StatusCode::SERVICE_UNAVAILABLE, "unhealthy\n".to_owned().into())
-        } else {
-            plain(StatusCode::OK, "ok\n".to_owned().into())
+        let status = match StatusCode::from_u16(self.health.load(Ordering::Relaxed)) {
+            Ok(told) => told,
+            Err(_) if self.options.fail_health || over => StatusCode::SERVICE_UNAVAILABLE,
+            Err(_) => StatusCode::OK,
+        };
+        let word = if status.is_success() { "ok\n" } else { "unhealthy\n" };
+        plain(status, word.to_owned().into())
+    }
+
+    /// From now on /healthz answers with this status.
+    fn set_health(&self, status: &str) -> Response<Content> {
+        match status.parse().map(StatusCode::from_u16) {
+            Ok(Ok(status)) if status.as_u16() >= 200 => {
+                self.health.store(status.as_u16(), Ordering::Relaxed);
+                plain(StatusCode::OK, format!("/healthz answers {status}\n").into())
+            }
+            _ => refused("status is a number such as 503"),
         }
     }
 }

@@ -86,7 +86,8 @@ fn remove_cgroup(path: &Path) {
     let _gone = fs::remove_dir(path);
 }
 
-fn wait_unpopulated(group: &Path) {
+/// Waits until no process is in a cgroup of the unified hierarchy; elsewhere there is nothing to wait for.
+pub fn wait_unpopulated(group: &Path) {
     let Ok(mut events) = fs::File::open(group.join("cgroup.events")) else { return };
     loop {
         // Read from the polled file itself: that takes the mark of the last change away.
@@ -181,6 +182,18 @@ impl Node {
         })
     }
 
+    /// Sends a request without a body to the task, its head without the empty line; the answer must be 200.
+    pub fn ask(&self, task: TaskId, head: &str) {
+        self.inside(task, || {
+            let mut stream = TcpStream::connect("127.0.0.1:80").expect("connect");
+            stream.set_read_timeout(Some(LIMIT)).expect("timeout");
+            write!(stream, "{head}Connection: close\r\n\r\n").expect("request");
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).expect("answer");
+            assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        });
+    }
+
     /// The shim of a task.
     pub fn shim_pid(&self, task: TaskId) -> i32 {
         let text = fs::read_to_string(self.task_dir(task).join("shim.json")).expect("shim.json");
@@ -206,6 +219,7 @@ pub fn launch(bits: u128) -> TaskLaunch {
         stop_signal: nix::libc::SIGTERM,
         stop_grace_period: Duration::from_secs(10),
         read_only: false,
+        health: mesh_core::spec::HealthConfig::default(),
         resolv_conf: vec!["nameserver 169.254.53.53".to_owned()],
         hosts: vec!["10.0.0.9\tdb".to_owned()],
     }

@@ -2,6 +2,7 @@
 //! ([`SpecFlags`]) are written into whatever spec there is; lists ([`lists`]) are `--env` of a new service and
 //! `--env-add` and `--env-rm` of one that exists.
 
+pub mod health;
 pub mod lists;
 mod policy;
 mod process;
@@ -27,6 +28,8 @@ pub struct SpecFlags {
     #[command(flatten)]
     process: process::ProcessFlags,
     #[command(flatten)]
+    health: health::HealthFlags,
+    #[command(flatten)]
     policies: policy::PolicyFlags,
     /// Taken for docker's sake: nothing is resolved with a registry
     #[arg(long, hide = true)]
@@ -41,6 +44,7 @@ impl SpecFlags {
         self.unsupported.check()?;
         self.scale.change(spec)?;
         self.process.change(spec);
+        self.health.change(spec)?;
         self.policies.change(spec);
         if let Some(mode) = &self.endpoint_mode {
             spec.endpoint_spec.get_or_insert_default().mode.clone_from(mode);

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::assignment::{AssignmentChanges, AssignmentSet, AssignmentUpdate, GapError};
 use crate::id::{NetworkId, NodeId};
-use crate::object::TaskState;
+use crate::object::{Health, TaskState};
 use crate::port::{Port, Protocol, PublishMode, PublishedPort};
 use crate::spec::{NetworkAttachment, ServiceSpec};
 use crate::testing::{Behaviour, VirtualCluster, join_request, network_spec, service_spec};
@@ -145,6 +145,33 @@ fn an_endpoint_is_active_while_it_runs_and_should() {
     cluster.run_for(Duration::from_secs(6));
     assert_eq!(seen(&mut cluster), (0, 0));
     assert!(set(&mut cluster, 1).tasks.is_empty());
+}
+
+#[test]
+fn an_endpoint_is_active_as_long_as_its_probe_says_so() {
+    let mut cluster = VirtualCluster::new(2, 1);
+    let mut spec = on_node(service_spec("web", 1), "n1");
+    spec.endpoint.ports = vec![ingress_port(80)];
+    let web = cluster.create_service(spec).unwrap();
+    cluster.run_for(SOON);
+    let task = cluster.live(web)[0].id;
+    for (health, active) in [
+        (Health::Healthy, 1),
+        (Health::Failing, 0),
+        (Health::Healthy, 1),
+        (Health::Failing, 0),
+        (Health::Unhealthy, 0),
+    ] {
+        cluster.agent(node(1)).report_health(task, health);
+        let heard = |cluster: &VirtualCluster| {
+            let status = &cluster.store.task(task).expect("the task").status;
+            status.container.as_ref().map(|container| container.health) == Some(health)
+        };
+        assert!(cluster.run_until(SOON, heard).is_some(), "{health:?}");
+        assert_eq!(seen(&mut cluster), (1, active), "{health:?}");
+        assert_eq!(cluster.running(web), 1, "it is RUNNING all the same");
+    }
+    cluster.check_assignments();
 }
 
 #[test]

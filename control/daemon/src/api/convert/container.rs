@@ -9,7 +9,7 @@ use mesh_api::engine::service::{
 use mesh_core::spec::{ContainerSpec, ResourceAmount, Resources};
 
 use super::super::error::ApiError;
-use super::{content, labels, nanos, process_text, span};
+use super::{content, health, labels, nanos, process_text, span};
 
 const FIELD: &str = "TaskTemplate.ContainerSpec";
 
@@ -27,12 +27,13 @@ pub fn container(wire: &WireContainer) -> Result<ContainerSpec, ApiError> {
             process_text(&format!("{FIELD}.{name}[{at}]"), text)?;
         }
     }
+    let (health, plain) = health::read(wire)?;
     Ok(ContainerSpec {
         image: image(&wire.image)?,
         command: wire.command.clone(),
         args: wire.args.clone(),
         env: environment(&wire.env)?,
-        labels: labels(&format!("{FIELD}.Labels"), &wire.labels)?,
+        labels: labels(&format!("{FIELD}.Labels"), &plain)?,
         hostname: hostname(&wire.hostname)?,
         dir: directory(&wire.dir)?,
         user: user(&wire.user)?,
@@ -44,6 +45,7 @@ pub fn container(wire: &WireContainer) -> Result<ContainerSpec, ApiError> {
         read_only: wire.read_only,
         secrets: content::secrets(&format!("{FIELD}.Secrets"), wire.secrets.as_deref().unwrap_or_default())?,
         configs: content::configs(&format!("{FIELD}.Configs"), wire.configs.as_deref().unwrap_or_default())?,
+        health,
         ..ContainerSpec::default()
     })
 }
@@ -52,7 +54,7 @@ pub fn container(wire: &WireContainer) -> Result<ContainerSpec, ApiError> {
 pub fn show(container: &ContainerSpec) -> WireContainer {
     WireContainer {
         image: container.image.clone(),
-        labels: container.labels.clone(),
+        labels: health::show_labels(container),
         command: container.command.clone(),
         args: container.args.clone(),
         hostname: container.hostname.clone().unwrap_or_default(),
@@ -64,6 +66,7 @@ pub fn show(container: &ContainerSpec) -> WireContainer {
         read_only: container.read_only,
         secrets: some(content::show_secrets(&container.secrets)),
         configs: some(content::show_configs(&container.configs)),
+        healthcheck: health::show(&container.health),
         ..WireContainer::default()
     }
 }
@@ -267,7 +270,6 @@ mod tests {
         let json = |text: &str| Some(serde_json::from_str(text).unwrap());
         for (message, field) in [
             (refusal(|wire| wire.mounts = json(r#"[{"Target":"/v"}]"#)), "Mounts"),
-            (refusal(|wire| wire.healthcheck = json(r#"{"Test":["CMD","x"]}"#)), "Healthcheck"),
             (refusal(|wire| wire.tty = json("true")), "TTY"),
             (refusal(|wire| wire.dns_config = json(r#"{"Search":["x"]}"#)), "DNSConfig"),
             (refusal(|wire| wire.init = Some(true)), "Init"),

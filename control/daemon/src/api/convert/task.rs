@@ -43,6 +43,7 @@ fn show_status(task: &Task) -> TaskStatus {
             container_id: container.container_id.clone(),
             pid: u64::from(container.pid),
             exit_code: i64::from(container.exit_code.unwrap_or(0)),
+            health: container.health.as_str().to_owned(),
         }),
         port_status: PortStatus { ports: task.host_ports.iter().copied().map(show_port).collect() },
     }
