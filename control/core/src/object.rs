@@ -197,7 +197,7 @@ pub struct UpdateStatus {
     pub message: String,
     /// Slots that it has to change, when it began.
     pub slots: u32,
-    /// Its tasks that failed before they ran for as long as they are watched.
+    /// The watched tasks that failed before they ran for as long as they are watched.
     pub failed: BTreeSet<TaskId>,
 }
 
@@ -422,6 +422,8 @@ pub struct Task {
     pub generic: BTreeMap<String, GenericAmount>,
     /// The run of its job that it belongs to.
     pub job_iteration: Option<u64>,
+    /// An update made it to change its place, and counts its failure.
+    pub watched: bool,
 }
 
 impl Task {
@@ -474,6 +476,16 @@ impl TaskState {
 impl std::fmt::Display for TaskState {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.pad(self.as_str())
+    }
+}
+
+impl ServiceEndpoint {
+    /// The ports that tasks take on their nodes, in order.
+    pub fn host_ports(&self) -> Vec<AllocatedPort> {
+        let host = self.ports.iter().filter(|port| port.mode == PublishMode::Host);
+        let mut ports: Vec<_> = host.copied().collect();
+        ports.sort_unstable();
+        ports
     }
 }
 

@@ -29,7 +29,8 @@ pub use rebalance::rebalance_service;
 pub use references::REFERENCES_MAX;
 pub use refusal::{PortUsage, Refusal, RefusalKind};
 pub use root::{NewRoot, RootStage, begin_root_rotation, finish_root_rotation, root_stage};
-pub use service::{create_service, remove_service, scale_service, update_service};
+pub(crate) use service::restored;
+pub use service::{create_service, remove_service, rollback_service, scale_service, update_service};
 pub use validate::{
     ALIASES_MAX, CONSTRAINTS_MAX, LABELS_BYTES_MAX, LABELS_MAX, NETWORKS_MAX, PORTS_MAX, REPLICAS_MAX,
     WORDS_BYTES_MAX, WORDS_MAX,

@@ -109,11 +109,11 @@ pub enum Refusal {
         /// The file.
         target: String,
     },
-    /// The task of a running service would change.
-    #[error("changing the task of a running service ({field}) is not available: remove and create it")]
-    TaskChange {
-        /// The field that differs.
-        field: &'static str,
+    /// There is nothing to go back to.
+    #[error("service {service} does not have a previous spec")]
+    NoPreviousSpec {
+        /// The service.
+        service: ServiceId,
     },
     /// meshd cannot do this.
     #[error("{what} is not available")]
@@ -311,6 +311,7 @@ impl Refusal {
             | Self::NetworkInUse { .. }
             | Self::ContentInUse { .. }
             | Self::NoIngress
+            | Self::NoPreviousSpec { .. }
             | Self::NodeNotDown { .. }
             | Self::NodeIsManager { .. }
             | Self::NodeNotManager { .. }
@@ -324,7 +325,7 @@ impl Refusal {
             | Self::AddressesExhausted { .. }
             | Self::PoolExhausted
             | Self::NumbersExhausted { .. } => RefusalKind::Exhausted,
-            Self::TaskChange { .. } | Self::NotAvailable { .. } => RefusalKind::NotAvailable,
+            Self::NotAvailable { .. } => RefusalKind::NotAvailable,
         }
     }
 

@@ -1,4 +1,4 @@
-//! Services: create, update, remove.
+//! Services: create, update, roll back, remove.
 
 use std::sync::Arc;
 
@@ -6,9 +6,10 @@ use super::refusal::Refusal;
 use super::{cluster, references, validate};
 use crate::allocate;
 use crate::id::{Entropy, ServiceId};
-use crate::object::{JobStatus, Meta, Network, Service, ServiceEndpoint};
-use crate::port::{PublishMode, PublishedPort};
-use crate::spec::{EndpointSpec, ServiceMode, ServiceSpec};
+use crate::object::{JobStatus, Meta, Network, Service, ServiceEndpoint, UpdateState};
+use crate::orchestrate::update;
+use crate::port::PublishMode;
+use crate::spec::{ServiceMode, ServiceSpec};
 use crate::store::{Expect, Key, Kind, LookupError, Store, Transaction, Write};
 use crate::time::Timestamp;
 
@@ -42,7 +43,8 @@ pub fn create_service(
     Ok((id, Transaction { at: now, writes: vec![Write::create(service.into())] }))
 }
 
-/// Changes a service that was read at `version`.
+/// Changes a service that was read at `version`. Tasks that are no longer what it wants are replaced as its
+/// update configuration says; a change that was under way is over, and one that was paused goes on.
 pub fn update_service(
     store: &Store,
     id: ServiceId,
@@ -61,12 +63,87 @@ pub fn update_service(
     if std::mem::discriminant(&spec.mode) != std::mem::discriminant(&old.spec.mode) {
         return Err(Refusal::invalid("mode", "service mode change is not allowed"));
     }
-    references::check_present(store, &spec.task)?;
-    refuse_task_change(&old.spec, &spec)?;
-    let endpoint = settle_endpoint(store, id, &spec, &old.endpoint)?;
-    let previous_spec = Some(Box::new(old.spec.clone()));
-    let service = Service { spec, previous_spec, endpoint, ..Service::clone(old) };
+    let service = with_spec(store, old, spec, now)?;
+    // What leaves a change under way alone leaves the way back from it alone, too.
+    let (previous_spec, update) = match goes_on(old, &service) {
+        true => (old.previous_spec.clone(), old.update.clone()),
+        false => (previous(old, &service), update::begin(store, &service, now)),
+    };
+    let service = Service { previous_spec, update, ..service };
     Ok(Transaction { at: now, writes: vec![Write::update(service.into())] })
+}
+
+/// Whether a change of tasks that is under way goes on, or stays paused, through this change of the service.
+fn goes_on(old: &Service, new: &Service) -> bool {
+    let scaled = ServiceSpec { mode: old.spec.mode, ..new.spec.clone() } == old.spec && new.spec != old.spec;
+    match old.update.as_ref().map(|update| update.state) {
+        Some(UpdateState::Updating | UpdateState::RollbackStarted) => new.spec_version == old.spec_version,
+        Some(UpdateState::Paused | UpdateState::RollbackPaused) => scaled,
+        Some(UpdateState::Completed | UpdateState::RollbackCompleted) | None => false,
+    }
+}
+
+/// The spec before `new`. What changes nothing, as what lets a paused update go on, keeps the one before.
+fn previous(old: &Service, new: &Service) -> Option<Box<ServiceSpec>> {
+    match new.spec == old.spec {
+        true => old.previous_spec.clone(),
+        false => Some(Box::new(old.spec.clone())),
+    }
+}
+
+/// Takes a service that was read at `version` back to what it was before its last change, which becomes the
+/// previous spec.
+pub fn rollback_service(
+    store: &Store,
+    id: ServiceId,
+    version: u64,
+    now: Timestamp,
+) -> Result<Transaction, Refusal> {
+    let old = find(store, id)?;
+    if old.meta.version != version {
+        return Err(Refusal::OutOfSequence);
+    }
+    let service = Service {
+        previous_spec: Some(Box::new(old.spec.clone())),
+        ..restored(store, old, "manually requested rollback", now)?
+    };
+    Ok(Transaction { at: now, writes: vec![Write::update(service.into())] })
+}
+
+/// A service on its way back to its previous spec, with none before that; `message` says why.
+pub(crate) fn restored(
+    store: &Store,
+    old: &Service,
+    message: &str,
+    now: Timestamp,
+) -> Result<Service, Refusal> {
+    let previous = old.previous_spec.as_deref().ok_or(Refusal::NoPreviousSpec { service: old.id })?;
+    let service = Service { previous_spec: None, ..with_spec(store, old, previous.clone(), now)? };
+    let update = update::begin_rollback(store, &service, message, now);
+    Ok(Service { update, ..service })
+}
+
+/// A service with another spec and what follows from that: addresses and ports, and a new version or run when
+/// its tasks are no longer what they should be.
+fn with_spec(store: &Store, old: &Service, spec: ServiceSpec, now: Timestamp) -> Result<Service, Refusal> {
+    references::check_present(store, &spec.task)?;
+    let endpoint = settle_endpoint(store, old.id, &spec, &old.endpoint)?;
+    let mut service = Service { spec, endpoint, ..old.clone() };
+    if changes_tasks(old, &service) {
+        service.spec_version += 1;
+        if let Some(job) = &mut service.job {
+            (job.iteration, job.last_execution) = (job.iteration + 1, now);
+        }
+    }
+    Ok(service)
+}
+
+/// Whether tasks made from the one may not be what the other wants. Leaving the ingress network is no change
+/// for them, joining it is.
+fn changes_tasks(old: &Service, new: &Service) -> bool {
+    old.spec.task != new.spec.task
+        || old.endpoint.host_ports() != new.endpoint.host_ports()
+        || (new.publishes_ingress() && !old.publishes_ingress())
 }
 
 /// Changes how many tasks a replicated service that was read at `version` has, or how many completions a
@@ -99,38 +176,6 @@ pub fn remove_service(store: &Store, id: ServiceId, now: Timestamp) -> Result<Tr
 pub(super) fn find(store: &Store, id: ServiceId) -> Result<&Arc<Service>, Refusal> {
     let missing = || LookupError::NotFound { kind: Kind::Service, text: id.to_string() };
     Ok(store.service(id).ok_or_else(missing)?)
-}
-
-/// Refuses whatever would need running tasks to be replaced.
-fn refuse_task_change(old: &ServiceSpec, new: &ServiceSpec) -> Result<(), Refusal> {
-    let joins = |spec: &ServiceSpec| spec.endpoint.ports.iter().any(|port| port.mode == PublishMode::Ingress);
-    let fields = [
-        ("image", old.task.container.image == new.task.container.image),
-        ("command", old.task.container.command == new.task.container.command),
-        ("args", old.task.container.args == new.task.container.args),
-        ("env", old.task.container.env == new.task.container.env),
-        ("container", old.task.container == new.task.container),
-        ("resources", old.task.resources == new.task.resources),
-        ("restart policy", old.task.restart == new.task.restart),
-        ("placement", old.task.placement == new.task.placement),
-        ("networks", old.task.networks == new.task.networks),
-        ("force", old.task.force_update == new.task.force_update),
-        ("task", old.task == new.task),
-        ("ports in host mode", host_ports(&old.endpoint) == host_ports(&new.endpoint)),
-        // Its tasks would have to join the ingress network; leaving it again is no change for them.
-        ("first published port", joins(old) || !joins(new)),
-    ];
-    match fields.into_iter().find(|(_, same)| !same) {
-        Some((field, _)) => Err(Refusal::TaskChange { field }),
-        None => Ok(()),
-    }
-}
-
-fn host_ports(spec: &EndpointSpec) -> Vec<PublishedPort> {
-    let mut ports: Vec<_> =
-        spec.ports.iter().filter(|port| port.mode == PublishMode::Host).copied().collect();
-    ports.sort_unstable();
-    ports
 }
 
 fn settle_endpoint(

@@ -122,7 +122,9 @@ impl Reports {
 
 fn write(draft: &mut Draft<'_>, id: TaskId, status: &TaskStatus) {
     if let Some(task) = draft.store().task(id).filter(|task| supersedes(status, &task.status)) {
-        let task = Task { status: status.clone(), ..Task::clone(task) };
+        let runs = Some(draft.now()).filter(|_| status.state == TaskState::Running);
+        let running_at = task.running_at.or(runs);
+        let task = Task { status: status.clone(), running_at, ..Task::clone(task) };
         draft.put_task(task);
     }
 }

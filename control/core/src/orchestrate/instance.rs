@@ -8,10 +8,11 @@
 use std::sync::Arc;
 
 use super::rebalance::is_moving;
-use super::{Instance, Orchestrator, history_limit, is_live, is_outdated, new_task, restart};
+use super::update::{awaits_turn, is_dirty, is_of_update, is_paused, order, stays_as_it_was, successor};
+use super::{Instance, Orchestrator, history_limit, is_live, new_task, restart};
 use crate::id::{Entropy, ServiceId};
 use crate::leader::draft::{Draft, managed};
-use crate::object::{Leaving, NodeState, Service, Task, TaskState, UpdateState};
+use crate::object::{Leaving, NodeState, Service, Task, TaskState};
 use crate::spec::{Availability, UpdateOrder};
 use crate::store::Store;
 
@@ -46,6 +47,7 @@ impl Orchestrator {
             (Some(holder), None, Some(last)) => {
                 self.keep_holder(draft, service, instance, (&holder, last), entropy);
             }
+            (None, None, Some(last)) if awaits_turn(draft.store(), service, last) => {}
             (None, None, Some(last)) if last.desired_state != TaskState::Remove => {
                 self.replace(draft, service, instance, last, entropy);
             }
@@ -64,12 +66,21 @@ impl Orchestrator {
         entropy: &mut dyn Entropy,
     ) {
         let moves = has_to_move(draft.store(), service, holder);
-        // A successor was tried and failed: the next try is a restart, after the delay and within the attempts.
-        let tried = last.id != holder.id && ended_by_itself(last) && !is_outdated(service, last);
-        if tried && (moves || is_outdated(service, holder)) {
+        // A successor was tried and failed: the next try is a restart, after the delay and within the attempts,
+        // and none at all while the update that made it is paused.
+        let (store, changes) = (draft.store(), is_dirty(draft.store(), service, holder));
+        let updates = changes && !is_paused(service) && !is_dirty(store, service, last);
+        let version = match stays_as_it_was(store, service, holder) {
+            true => holder.spec_version,
+            false => service.spec_version,
+        };
+        let tried = last.id != holder.id && ended_by_itself(last);
+        if tried && (updates || (moves && last.spec_version == version)) {
             self.replace(draft, service, instance, last, entropy);
         } else if moves && restart::allows(draft, service, instance, holder) {
-            change(draft, service, instance, order(service), entropy);
+            let fresh = new_task(service, instance, draft.now(), entropy);
+            let task = successor(draft.store(), service, holder, fresh);
+            change(draft, instance, order(service), task);
         } else if moves {
             retire(draft, holder, TaskState::Shutdown);
         }
@@ -93,8 +104,9 @@ impl Orchestrator {
             self.wait_until(last.start_at, instance);
             return;
         }
-        let mut task = new_task(service, instance, draft.now(), entropy);
-        task.restarts = restart::carried(service, last, draft.now());
+        let fresh = new_task(service, instance, draft.now(), entropy);
+        let mut task = successor(draft.store(), service, last, fresh);
+        task.restarts = restart::carried(&task, last, draft.now());
         if ended_by_itself(last) {
             task.start_at = draft.now() + last.spec.restart.delay;
         }
@@ -123,37 +135,24 @@ impl Orchestrator {
 
 /// Puts a new task in the place of the live ones. With [`UpdateOrder::StartFirst`] one that serves stays until
 /// the new one does; otherwise the new one is prepared, and starts when the old ones have ended.
-pub(super) fn change(
-    draft: &mut Draft<'_>,
-    service: &Service,
-    instance: Instance,
-    order: UpdateOrder,
-    entropy: &mut dyn Entropy,
-) {
+pub(super) fn change(draft: &mut Draft<'_>, instance: Instance, order: UpdateOrder, mut task: Task) {
     let mut live = instance.tasks(draft.store());
     live.retain(|task| is_live(task) && !is_lost(draft.store(), task));
     let serving = live.iter().filter(|task| order == UpdateOrder::StartFirst && service_rank(task) > 0);
     let stays = serving.max_by_key(|task| (service_rank(task), super::age(task))).map(|task| task.id);
-    live.iter().filter(|task| Some(task.id) != stays).for_each(|task| {
-        retire(draft, task, TaskState::Shutdown);
-    });
-    let mut task = new_task(service, instance, draft.now(), entropy);
+    for task in live.iter().filter(|task| Some(task.id) != stays) {
+        match draft.base().task(task.id) {
+            Some(_) => retire(draft, task, TaskState::Shutdown),
+            None => draft.delete_task(task),
+        }
+    }
     if let Some(last) = live.last() {
-        task.restarts = restart::carried(service, last, draft.now());
+        task.restarts = restart::carried(&task, last, draft.now());
     }
     if stays.is_none() && is_vacating(draft.store(), instance) {
         task.desired_state = TaskState::Ready;
     }
     draft.put_task(task);
-}
-
-/// Which of the old and the new task goes first, in the change that the service is in.
-pub(super) fn order(service: &Service) -> UpdateOrder {
-    let state = service.update.as_ref().map(|update| update.state);
-    match state {
-        Some(UpdateState::RollbackStarted | UpdateState::RollbackPaused) => service.spec.rollback.order,
-        _ => service.spec.update.order,
-    }
 }
 
 impl Tenants {
@@ -169,7 +168,8 @@ impl Tenants {
         let next = live.last().filter(|task| younger(task)).map(|task| Arc::clone(task));
         let mut tenants = Self { holder, next };
         if let Some(holder) = tenants.holder.as_ref().filter(|_| tenants.next.is_some()) {
-            let leaves = has_to_move(draft.store(), service, holder) || is_outdated(service, holder);
+            let store = draft.store();
+            let leaves = has_to_move(store, service, holder) || is_dirty(store, service, holder);
             if !leaves && !is_moving(service, holder) {
                 tenants.next = None;
             } else if leaves && order(service) == UpdateOrder::StopFirst {
@@ -228,7 +228,7 @@ fn is_lost(store: &Store, task: &Task) -> bool {
 fn has_to_move(store: &Store, service: &Service, task: &Task) -> bool {
     let placed = task.status.state >= TaskState::Assigned;
     let Some(node) = task.node.and_then(|node| store.node(node)).filter(|_| placed) else { return false };
-    let spec = if is_outdated(service, task) { &task.spec } else { &service.spec.task };
+    let spec = if is_dirty(store, service, task) { &task.spec } else { &service.spec.task };
     node.spec.availability == Availability::Drain
         || !spec.placement.constraints.iter().all(|constraint| constraint.matches(node))
 }
@@ -271,7 +271,9 @@ pub(super) fn clean_up(draft: &mut Draft<'_>, instance: Instance) {
     let limit = history_limit(draft.store().cluster());
     let tasks = instance.tasks(draft.store());
     let surplus = tasks.len().saturating_sub(limit);
-    let ended = tasks.iter().filter(|task| task.status.state.is_final() && !is_live(task));
+    let service = draft.store().service(instance.service).cloned();
+    let needed = |task: &Task| service.as_deref().is_some_and(|service| is_of_update(service, task));
+    let ended = tasks.iter().filter(|task| task.status.state.is_final() && !is_live(task) && !needed(task));
     // The youngest task stays when it has ended: it says why, that the place is taken, and that a try failed.
     let spare = usize::from(tasks.last().is_some_and(|task| !is_live(task)));
     let prunable = ended.clone().count().saturating_sub(spare);

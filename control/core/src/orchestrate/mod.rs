@@ -13,6 +13,7 @@ mod replicated;
 mod restart;
 #[cfg(test)]
 mod tests;
+pub(crate) mod update;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use crate::port::PublishMode;
 use crate::spec::ServiceMode;
 use crate::store::{Change, Delta, Store};
 use crate::time::Timestamp;
+use update::Updater;
 
 /// One of a service's places for a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -44,6 +46,7 @@ pub(crate) struct Orchestrator {
     globals: BTreeSet<ServiceId>,
     /// Jobs in which something ended, so that another task may begin.
     roomy: BTreeSet<ServiceId>,
+    updater: Updater,
 }
 
 impl Orchestrator {
@@ -94,12 +97,14 @@ impl Orchestrator {
     }
 
     pub(crate) fn has_work(&self) -> bool {
-        !self.services.is_empty() || !self.instances.is_empty() || !self.roomy.is_empty()
+        let places = !self.services.is_empty() || !self.instances.is_empty();
+        places || !self.roomy.is_empty() || self.updater.has_work()
     }
 
     /// When something is due that no event will tell of.
     pub(crate) fn wake_at(&self) -> Option<Timestamp> {
-        self.timers.first().map(|(at, _)| *at)
+        let timers = [self.timers.first().map(|(at, _)| *at), self.updater.wake_at()];
+        timers.into_iter().flatten().min()
     }
 
     /// Looks at whatever changed, until the batch is full.
@@ -108,6 +113,7 @@ impl Orchestrator {
             self.timers.pop_first();
             self.instances.insert(instance);
         }
+        self.count_failures(draft);
         while let Some(service) = self.services.first().copied().filter(|_| !draft.is_full()) {
             let done = self.plan_service(draft, service, entropy);
             if !done {
@@ -120,14 +126,16 @@ impl Orchestrator {
             self.plan_instance(draft, instance, entropy);
         }
         self.fill_jobs(draft, entropy);
+        self.update(draft, entropy);
     }
 
     /// Brings a whole service in order; false when the batch was full before it was.
     fn plan_service(&mut self, draft: &mut Draft<'_>, id: ServiceId, entropy: &mut dyn Entropy) -> bool {
         let Some(service) = draft.store().service(id).cloned() else {
+            self.updater.forget(id);
             return instance::remove_all(draft, id);
         };
-        match service.spec.mode {
+        let done = match service.spec.mode {
             ServiceMode::Replicated { replicas } => {
                 let done = self.plan_replicated(draft, &service, replicas, entropy);
                 if done {
@@ -137,21 +145,40 @@ impl Orchestrator {
             }
             ServiceMode::Global | ServiceMode::GlobalJob => self.plan_global(draft, &service, entropy),
             ServiceMode::ReplicatedJob { .. } => self.plan_replicated_job(draft, &service, entropy),
+        };
+        if !service.spec.mode.is_job() {
+            self.updater.survey(draft, &service);
         }
+        done
     }
 
     fn plan_instance(&mut self, draft: &mut Draft<'_>, instance: Instance, entropy: &mut dyn Entropy) {
         match draft.store().service(instance.service).cloned() {
             None => instance.tasks(draft.store()).iter().for_each(|task| instance::remove(draft, task)),
-            Some(service) => match service.spec.mode {
-                ServiceMode::Replicated { .. } => {
-                    self.keep(draft, &service, instance, entropy);
-                    self.services.extend(service.rebalance.as_ref().map(|_| service.id));
+            Some(service) => {
+                self.plan_place(draft, &service, instance, entropy);
+                if !service.spec.mode.is_job() {
+                    self.updater.look(draft, &service, instance);
                 }
-                ServiceMode::ReplicatedJob { .. } => self.plan_job_slot(draft, &service, instance, entropy),
-                ServiceMode::Global => self.plan_node(draft, &service, instance, entropy),
-                ServiceMode::GlobalJob => self.plan_job_node(draft, &service, instance, entropy),
-            },
+            }
+        }
+    }
+
+    fn plan_place(
+        &mut self,
+        draft: &mut Draft<'_>,
+        service: &Service,
+        instance: Instance,
+        entropy: &mut dyn Entropy,
+    ) {
+        match service.spec.mode {
+            ServiceMode::Replicated { .. } => {
+                self.keep(draft, service, instance, entropy);
+                self.services.extend(service.rebalance.as_ref().map(|_| service.id));
+            }
+            ServiceMode::ReplicatedJob { .. } => self.plan_job_slot(draft, service, instance, entropy),
+            ServiceMode::Global => self.plan_node(draft, service, instance, entropy),
+            ServiceMode::GlobalJob => self.plan_job_node(draft, service, instance, entropy),
         }
     }
 
@@ -195,11 +222,6 @@ fn is_live(task: &Task) -> bool {
     task.desired_state <= TaskState::Running
 }
 
-/// Whether the task was made from an older spec than its service has now, in a way that takes a new task.
-fn is_outdated(service: &Service, task: &Task) -> bool {
-    task.spec_version != service.spec_version
-}
-
 /// How many tasks an instance keeps, the current one counted.
 fn history_limit(cluster: Option<&std::sync::Arc<Cluster>>) -> usize {
     let limit = cluster.map_or(5, |cluster| cluster.spec.task_history_limit);
@@ -234,5 +256,6 @@ fn new_task(service: &Service, instance: Instance, now: Timestamp, entropy: &mut
         leaving: None,
         generic: BTreeMap::new(),
         job_iteration: service.job.map(|job| job.iteration),
+        watched: false,
     }
 }

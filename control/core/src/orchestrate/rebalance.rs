@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::instance::{change, ended_by_itself};
-use super::{Instance, Orchestrator, age, is_live, is_outdated};
+use super::update::is_dirty;
+use super::{Instance, Orchestrator, age, is_live, new_task};
 use crate::id::{Entropy, NodeId, TaskId};
 use crate::leader::draft::Draft;
 use crate::object::{Node, Rebalance, Service, Task, TaskState, UpdateState};
@@ -54,7 +55,9 @@ impl Orchestrator {
         if let Some(node) = crowded.filter(|_| !over && settled && next.moving.len() < most) {
             let task = movable(draft.store(), service, &next, node);
             if let Some(task) = task {
-                change(draft, service, Instance::of(&task), UpdateOrder::StartFirst, entropy);
+                let instance = Instance::of(&task);
+                let successor = new_task(service, instance, draft.now(), entropy);
+                change(draft, instance, UpdateOrder::StartFirst, successor);
                 next.moving.insert(task.id);
             }
         }
@@ -94,7 +97,7 @@ fn movable(store: &Store, service: &Service, mark: &Rebalance, node: NodeId) -> 
             && !mark.moving.contains(&task.id)
     };
     let here = store.node_tasks(node).filter(|task| task.service == service.id && is_live(task));
-    let good = here.filter(|task| task.status.state == TaskState::Running && !is_outdated(service, task));
+    let good = here.filter(|task| task.status.state == TaskState::Running && !is_dirty(store, service, task));
     good.filter(|task| alone(task)).max_by_key(|task| task.slot).cloned()
 }
 

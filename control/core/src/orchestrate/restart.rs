@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::Instance;
 use super::instance::ended_by_itself;
+use super::update::stays_as_it_was;
 use crate::leader::draft::Draft;
 use crate::object::{Service, Task, TaskState};
 use crate::spec::RestartCondition;
@@ -28,9 +29,9 @@ pub(super) fn allows(draft: &Draft<'_>, service: &Service, instance: Instance, l
     returns || (condition && (!ended_by_itself(last) || has_attempts(draft, service, last)))
 }
 
-/// The restarts that a successor of `last` carries. Being moved is none, and a new spec begins anew.
-pub(super) fn carried(service: &Service, last: &Task, now: Timestamp) -> Vec<Timestamp> {
-    if last.spec.restart.max_attempts == 0 || last.spec_version != service.spec_version {
+/// The restarts that the successor of `last` carries. Being moved is none, and a new spec begins anew.
+pub(super) fn carried(successor: &Task, last: &Task, now: Timestamp) -> Vec<Timestamp> {
+    if last.spec.restart.max_attempts == 0 || last.spec_version != successor.spec_version {
         return Vec::new();
     }
     let this = ended_by_itself(last).then_some(now);
@@ -41,7 +42,8 @@ pub(super) fn carried(service: &Service, last: &Task, now: Timestamp) -> Vec<Tim
 
 fn has_attempts(draft: &Draft<'_>, service: &Service, last: &Task) -> bool {
     let policy = &last.spec.restart;
-    if policy.max_attempts == 0 || last.spec_version != service.spec_version {
+    let anew = last.spec_version != service.spec_version && !stays_as_it_was(draft.store(), service, last);
+    if policy.max_attempts == 0 || anew {
         return true;
     }
     let ended = ended_at(draft, last);
@@ -52,7 +54,7 @@ fn has_attempts(draft: &Draft<'_>, service: &Service, last: &Task) -> bool {
 
 /// When the managers heard that a task ended. The window is counted back from there, so that a place whose
 /// attempts are used up stays empty however late it is looked at.
-fn ended_at(draft: &Draft<'_>, task: &Task) -> Timestamp {
+pub(super) fn ended_at(draft: &Draft<'_>, task: &Task) -> Timestamp {
     let known = draft.base().task(task.id).filter(|known| known.status.state.is_final());
     known.map_or(draft.now(), |known| known.meta.updated_at)
 }

@@ -20,12 +20,14 @@ pub struct Behaviour {
     pub linger: Duration,
     /// What a task that runs ends as, and after how long; `None`: it runs until it is told to stop.
     pub ends: Option<(Duration, TaskState)>,
+    /// The state before RUNNING that a task does not get beyond, and what it ends as one step later.
+    pub breaks: Option<(TaskState, TaskState)>,
 }
 
 impl Default for Behaviour {
     fn default() -> Self {
         let (step, stop) = (Duration::from_millis(5), Duration::from_millis(20));
-        Self { step, stop, linger: Duration::ZERO, ends: None }
+        Self { step, stop, linger: Duration::ZERO, ends: None, breaks: None }
     }
 }
 
@@ -37,6 +39,8 @@ const CLEARED_WITHIN: Duration = Duration::from_secs(15);
 pub struct FakeAgent {
     /// How its tasks behave.
     pub behaviour: Behaviour,
+    /// How the tasks of some images behave, by the image's name.
+    pub images: BTreeMap<String, Behaviour>,
     set: AssignmentSet,
     version: u64,
     states: BTreeMap<TaskId, TaskStatus>,
@@ -201,7 +205,8 @@ impl FakeAgent {
         let signals: Vec<_> = self.signals.extract_if(.., |_, at| *at <= now).collect();
         for (id, at) in signals {
             self.signalled.push(id);
-            self.due.insert((at + self.behaviour.stop, id, TaskState::Shutdown));
+            let behaviour = self.set.tasks.get(&id).map_or(&self.behaviour, |task| self.behaviour_of(task));
+            self.due.insert((at + behaviour.stop, id, TaskState::Shutdown));
         }
         while let Some((at, id, state)) = self.due.first().copied().filter(|(at, _, _)| *at <= now) {
             self.due.remove(&(at, id, state));
@@ -221,15 +226,17 @@ impl FakeAgent {
         if state.is_final() {
             return;
         }
-        let Behaviour { step, ends, .. } = self.behaviour;
-        let next = match next_state(task, state) {
-            Some(TaskState::Shutdown) => {
+        let Behaviour { step, ends, breaks, .. } = *self.behaviour_of(task);
+        let broken = breaks.filter(|(at, _)| state >= *at && state < TaskState::Running);
+        let next = match (next_state(task, state), broken) {
+            (Some(TaskState::Shutdown), _) => {
                 let signal = self.signal_at(task, now);
                 return self.leave(id, signal);
             }
-            Some(next) => Some((now + step, next)),
-            None if state == TaskState::Running => ends.map(|(after, end)| (now + after, end)),
-            None => None,
+            (_, Some((_, end))) => Some((now + step, end)),
+            (Some(next), None) => Some((now + step, next)),
+            (None, None) if state == TaskState::Running => ends.map(|(after, end)| (now + after, end)),
+            (None, None) => None,
         };
         let planned =
             self.due.iter().any(|(_, of, to)| *of == id && next.is_some_and(|(_, next)| next == *to));
@@ -238,11 +245,15 @@ impl FakeAgent {
 }
 
 impl FakeAgent {
+    fn behaviour_of(&self, task: &Task) -> &Behaviour {
+        self.images.get(&task.spec.container.image).unwrap_or(&self.behaviour)
+    }
+
     /// When a task that is to end gets its signal.
     fn signal_at(&self, task: &Task, now: Timestamp) -> Timestamp {
         match task.leaving {
             None => now,
-            Some(leaving) if leaving.cleared => now + self.behaviour.linger.min(leaving.drain),
+            Some(leaving) if leaving.cleared => now + self.behaviour_of(task).linger.min(leaving.drain),
             Some(_) => now + CLEARED_WITHIN,
         }
     }

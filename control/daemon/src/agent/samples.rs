@@ -78,6 +78,7 @@ pub fn task(id: u8, slot: u32) -> Task {
         leaving: None,
         generic: std::collections::BTreeMap::new(),
         job_iteration: None,
+        watched: false,
     }
 }
 

@@ -7,7 +7,7 @@ use axum::response::Response;
 use mesh_api::engine::CreateResponse;
 use mesh_api::engine::filter::Filters;
 use mesh_api::engine::service::{Service as WireService, ServiceSpec};
-use mesh_core::command::{Refusal, create_service, remove_service, update_service};
+use mesh_core::command::{Refusal, create_service, remove_service, rollback_service, update_service};
 use mesh_core::id::Entropy;
 use mesh_core::object::Service;
 use mesh_core::store::Store;
@@ -94,11 +94,12 @@ pub async fn update(
     let ledger = api.backend.manager()?;
     let version = params.version("service")?;
     check_update(&params)?;
-    if !matches!(params.text("rollback"), "" | "none") {
-        return Err(ApiError::NotImplemented { what: "rolling a service back".to_owned() });
-    }
+    let back = params.text("rollback") == "previous";
     commit(ledger.as_ref(), |store, _| {
         let found = store.find_service(&id).map_err(Refusal::from)?.id;
+        if back {
+            return Ok(((), rollback_service(store, found, version, now())?));
+        }
         let spec = service::spec(&wanted, store)?;
         Ok(((), update_service(store, found, version, spec, now())?))
     })

@@ -8,6 +8,7 @@ mod random;
 mod rebalance;
 mod restarts;
 mod states;
+mod update;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -80,6 +80,7 @@ fn task(store: &Store, number: u128, id: u32, address: &str) -> Task {
         leaving: None,
         generic: std::collections::BTreeMap::new(),
         job_iteration: None,
+        watched: false,
     }
 }
 

@@ -58,6 +58,13 @@ impl VirtualCluster {
         self.nodes.values_mut().for_each(|node| node.agent.behaviour = behaviour);
     }
 
+    /// How the tasks of an image behave from now on, on every node that there is.
+    pub fn behave_image(&mut self, image: &str, behaviour: Behaviour) {
+        for node in self.nodes.values_mut() {
+            node.agent.images.insert(image.to_owned(), behaviour);
+        }
+    }
+
     /// What a node tells with its next session.
     pub fn describe(&mut self, id: NodeId, change: impl FnOnce(&mut NodeDescription)) {
         change(&mut self.nodes.get_mut(&id).expect("a node").join.description);

@@ -29,6 +29,14 @@ impl VirtualCluster {
         Ok(())
     }
 
+    /// Takes a service, as it is now, back to its previous spec.
+    pub fn rollback_service(&mut self, id: ServiceId) -> Result<(), Refusal> {
+        let version = self.store.service(id).expect("a service").meta.version;
+        let transaction = command::rollback_service(&self.store, id, version, self.now)?;
+        self.commit(&transaction).expect("made from this store");
+        Ok(())
+    }
+
     /// Changes how many tasks or completions a service has.
     pub fn scale_service(&mut self, id: ServiceId, number: u32) -> Result<(), Refusal> {
         let version = self.store.service(id).expect("a service").meta.version;

@@ -110,6 +110,7 @@ mod tests {
             leaving: None,
             generic: std::collections::BTreeMap::new(),
             job_iteration: run,
+            watched: false,
         }
     }
 

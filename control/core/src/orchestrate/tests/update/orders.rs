@@ -1,0 +1,156 @@
+//! Old first, new first, how many places at once, and what lies between them.
+
+use super::*;
+
+fn ordered(order: UpdateOrder, parallelism: u64) -> UpdateConfig {
+    UpdateConfig { order, parallelism, ..UpdateConfig::default() }
+}
+
+/// The fewest tasks that ran and should, and the most that ran, at any time until the update ends.
+fn extremes(cluster: &mut VirtualCluster, service: ServiceId) -> (usize, usize) {
+    let (mut fewest, mut most) = (usize::MAX, 0);
+    while state_of(cluster, service) == Some(UpdateState::Updating) {
+        fewest = fewest.min(cluster.running(service));
+        most = most.max(observed(cluster, service, TaskState::Running));
+        cluster.run_for(Duration::from_millis(1));
+    }
+    (fewest, most)
+}
+
+/// How many tasks are in a state, whatever they should be.
+fn observed(cluster: &VirtualCluster, service: ServiceId, state: TaskState) -> usize {
+    cluster.store.service_tasks(service).filter(|task| task.status.state == state).count()
+}
+
+#[test]
+fn stopping_first_the_new_task_is_prepared_while_the_old_one_leaves() {
+    let (mut cluster, service) = updating(2, 1, UpdateConfig::default());
+    let old = cluster.live(service)[0].clone();
+    cluster.behave(Behaviour { stop: secs(3), ..Behaviour::default() });
+    set_image(&mut cluster, service, NEXT);
+    cluster.run_for(secs(2));
+    let new = cluster.live(service)[0].clone();
+    assert_eq!((new.desired_state, new.status.state), (TaskState::Ready, TaskState::Ready));
+    assert_eq!(cluster.store.task(old.id).unwrap().status.state, TaskState::Running);
+    let ended = |cluster: &VirtualCluster| cluster.store.task(old.id).unwrap().status.state.is_final();
+    cluster.run_until(secs(2), ended).unwrap();
+    assert_eq!(cluster.running(service), 0);
+    let gap = cluster.run_until(secs(1), |cluster| cluster.running(service) == 1).unwrap();
+    assert!(gap < Duration::from_millis(20), "the gap of one replica is the start alone: {gap:?}");
+    assert_eq!(cluster.store.task(old.id).unwrap().status.state, TaskState::Shutdown);
+}
+
+#[test]
+fn starting_first_the_old_task_goes_when_the_new_one_runs() {
+    let (mut cluster, service) = updating(2, 1, ordered(UpdateOrder::StartFirst, 1));
+    set_image(&mut cluster, service, NEXT);
+    assert_eq!(extremes(&mut cluster, service), (1, 2));
+    assert_eq!(images(&cluster, service), all(NEXT, 1));
+}
+
+#[test]
+fn no_more_places_are_in_change_than_the_parallelism_says() {
+    for (parallelism, at_once) in [(1, 1), (2, 2), (5, 5), (9, 6), (0, 6)] {
+        let (mut cluster, service) = updating(3, 6, ordered(UpdateOrder::StopFirst, parallelism));
+        set_image(&mut cluster, service, NEXT);
+        assert_eq!(extremes(&mut cluster, service), (6 - at_once, 6), "stop-first, {parallelism}");
+        assert_eq!(images(&cluster, service), all(NEXT, 6));
+
+        let (mut cluster, service) = updating(3, 6, ordered(UpdateOrder::StartFirst, parallelism));
+        set_image(&mut cluster, service, NEXT);
+        assert_eq!(extremes(&mut cluster, service), (6, 6 + at_once), "start-first, {parallelism}");
+        assert_eq!(images(&cluster, service), all(NEXT, 6));
+    }
+}
+
+#[test]
+fn the_delay_lies_between_one_place_and_the_next() {
+    let config = UpdateConfig { delay: secs(10), ..UpdateConfig::default() };
+    let (mut cluster, service) = updating(2, 3, config);
+    set_image(&mut cluster, service, NEXT);
+    for done in 1..=3 {
+        cluster.run_for(secs(9));
+        assert_eq!(images(&cluster, service)[NEXT], done, "{done} after nine seconds");
+        cluster.run_for(Duration::from_millis(1100));
+    }
+    assert_eq!(state_of(&cluster, service), Some(UpdateState::Completed), "the last is watched as long");
+}
+
+#[test]
+fn with_a_delay_each_of_the_places_at_once_waits_for_itself() {
+    let config = UpdateConfig { delay: secs(10), parallelism: 2, ..UpdateConfig::default() };
+    let (mut cluster, service) = updating(2, 5, config);
+    set_image(&mut cluster, service, NEXT);
+    for done in [2, 4, 5] {
+        cluster.run_for(secs(9));
+        assert_eq!(images(&cluster, service)[NEXT], done);
+        cluster.run_for(Duration::from_millis(1100));
+    }
+    assert_eq!(state_of(&cluster, service), Some(UpdateState::Completed));
+}
+
+#[test]
+fn places_where_nothing_runs_go_first() {
+    let mut cluster = VirtualCluster::new(1, 7);
+    let mut spec = service_spec("web", 4);
+    spec.task.restart.condition = RestartCondition::None;
+    let service = cluster.create_service(spec).unwrap();
+    converge(&mut cluster, service, 4);
+    let third = cluster.live(service).into_iter().find(|task| task.slot == 3).unwrap();
+    end(&mut cluster, &third, TaskState::Failed);
+    cluster.run_for(secs(1));
+    cluster.update_service(service, |spec| spec.update.delay = secs(60)).unwrap();
+    set_image(&mut cluster, service, NEXT);
+    assert_eq!(update(&cluster, service).slots, 4, "what was not to be started again is changed, too");
+    cluster.run_for(secs(1));
+    let new = cluster.live(service).into_iter().find(|task| task.spec.container.image == NEXT).unwrap();
+    assert_eq!((new.slot, images(&cluster, service)), (3, [(GOOD.into(), 3), (NEXT.into(), 1)].into()));
+}
+
+#[test]
+fn an_old_task_that_fails_before_its_turn_stays_what_it_was() {
+    let config = UpdateConfig { delay: secs(60), ..UpdateConfig::default() };
+    let (mut cluster, service) = updating(2, 3, config);
+    set_image(&mut cluster, service, NEXT);
+    cluster.run_for(secs(1));
+    let old = cluster.live(service).into_iter().find(|task| task.spec.container.image == GOOD).unwrap();
+    end(&mut cluster, &old, TaskState::Failed);
+    cluster.run_for(secs(2));
+    assert_eq!(images(&cluster, service), [(GOOD.into(), 2), (NEXT.into(), 1)].into());
+    assert_eq!(update(&cluster, service).failed.len(), 0, "the new version did not fail");
+    until_state(&mut cluster, service, UpdateState::Completed);
+    assert_eq!(images(&cluster, service), all(NEXT, 3));
+}
+
+#[test]
+fn tasks_that_no_node_took_are_replaced_at_once() {
+    for order in [UpdateOrder::StopFirst, UpdateOrder::StartFirst] {
+        let mut cluster = VirtualCluster::new(2, 7);
+        let mut spec = service_spec("web", 3);
+        (spec.update.order, spec.update.parallelism) = (order, 0);
+        spec.task.placement.constraints = vec!["node.labels.zone==a".parse().unwrap()];
+        let service = cluster.create_service(spec).unwrap();
+        cluster.run_for(SOON);
+        assert_eq!(cluster.running(service), 0);
+        cluster.update_service(service, |spec| spec.task.placement.constraints.clear()).unwrap();
+        let took = converge(&mut cluster, service, 3);
+        assert!(took < secs(1), "{took:?}");
+    }
+}
+
+#[test]
+fn a_crowd_is_changed() {
+    let (mut cluster, service) = updating(30, 300, ordered(UpdateOrder::StartFirst, 0));
+    let time = processor_time();
+    set_image(&mut cluster, service, NEXT);
+    until_state(&mut cluster, service, UpdateState::Completed);
+    assert_eq!(images(&cluster, service), all(NEXT, 300));
+    cluster.update_service(service, |spec| spec.update.parallelism = 5).unwrap();
+    set_image(&mut cluster, service, GOOD);
+    until_state(&mut cluster, service, UpdateState::Completed);
+    assert_eq!(images(&cluster, service), all(GOOD, 300));
+    let time = processor_time().saturating_sub(time);
+    assert!(time < secs(10), "{time:?}");
+    assert_eq!(cluster.conflicts, 0);
+    cluster.check_assignments();
+}
