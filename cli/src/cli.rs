@@ -4,7 +4,8 @@ use clap::{CommandFactory, Parser, Subcommand};
 use mesh_lab::cli::LabArgs;
 
 use crate::client::Client;
-use crate::commands::{completion, events, flow, info, network, node, service, swarm, version, vip};
+use crate::commands::content::Kind;
+use crate::commands::{completion, content, events, flow, info, network, node, service, swarm, version, vip};
 use crate::error::CliError;
 use crate::output::Shell;
 
@@ -48,6 +49,12 @@ enum Command {
     /// Networks
     #[command(subcommand)]
     Network(network::Verb),
+    /// Secrets: files that tasks get and nobody is shown again
+    #[command(subcommand)]
+    Secret(content::Verb),
+    /// Configs: files that tasks get
+    #[command(subcommand)]
+    Config(content::Verb),
     /// Virtual addresses and published ports of the asked node's dataplane
     #[command(subcommand)]
     Vip(vip::Verb),
@@ -95,6 +102,8 @@ async fn ask(command: Command, host: &str, shell: &mut Shell) -> Result<(), CliE
         Command::Node(verb) => node::run(verb, &client, shell).await,
         Command::Service(verb) => service::run(*verb, &client, shell).await,
         Command::Network(verb) => network::run(verb, &client, shell).await,
+        Command::Secret(verb) => content::run(Kind::Secret, verb, &client, shell).await,
+        Command::Config(verb) => content::run(Kind::Config, verb, &client, shell).await,
         Command::Vip(verb) => vip::run(verb, &client, shell).await,
         Command::Flow(verb) => flow::run(verb, &client, shell).await,
         Command::Events(args) => events::run(&args, &client, shell).await,

@@ -9,6 +9,7 @@ use bollard::errors::Error as BollardError;
 use bollard::query_parameters as query;
 use mesh_api::decode::decode_value;
 use mesh_api::engine::CreateResponse;
+use mesh_api::engine::content::{Content, ContentSpec};
 use mesh_api::engine::filter::Filters;
 use mesh_api::engine::network::{Network, NetworkCreate, NetworkCreated};
 use mesh_api::engine::node::{Node, NodeSpec};
@@ -21,6 +22,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::commands::content::Kind;
 use crate::error::CliError;
 use crate::http::Http;
 
@@ -204,6 +206,32 @@ impl Client {
     /// `DELETE /services/ID`
     pub async fn remove_service(&self, reference: &str) -> Result<(), CliError> {
         self.docker.delete_service(&escape(reference)).await.map_err(|error| failure(&self.http, error))
+    }
+
+    /// `GET /secrets` or `GET /configs`
+    pub async fn contents(&self, kind: Kind, filters: &Filters) -> Result<Vec<Content>, CliError> {
+        self.http.get(&format!("/{}?filters={}", kind.collection(), escape(&filters.to_json()))).await
+    }
+
+    /// `GET /secrets/ID` or `GET /configs/ID`
+    pub async fn content(&self, kind: Kind, reference: &str) -> Result<Content, CliError> {
+        self.http.get(&format!("/{}/{}", kind.collection(), escape(reference))).await
+    }
+
+    /// `POST /secrets/create` or `POST /configs/create`; the id
+    pub async fn create_content(&self, kind: Kind, spec: &ContentSpec) -> Result<String, CliError> {
+        let path = format!("/{}/create", kind.collection());
+        self.http.post::<CreateResponse>(&path, spec).await.map(|made| made.id)
+    }
+
+    /// `DELETE /secrets/ID` or `DELETE /configs/ID`
+    pub async fn remove_content(&self, kind: Kind, reference: &str) -> Result<(), CliError> {
+        let name = escape(reference);
+        let removed = match kind {
+            Kind::Secret => self.docker.delete_secret(&name).await,
+            Kind::Config => self.docker.delete_config(&name).await,
+        };
+        removed.map_err(|error| failure(&self.http, error))
     }
 
     /// `GET /tasks`

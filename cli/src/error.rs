@@ -119,10 +119,11 @@ impl CliError {
 
 /// What to do about the refusals that people meet most, by words of the daemon's message. The rest say it
 /// themselves.
-const HINTS: [(&str, &str); 18] = [
+const HINTS: [(&str, &str); 19] = [
     ("name conflicts with an existing object", "choose another name, or remove that one first"),
     ("update out of sequence", "it was changed in the meantime: try again"),
     ("is already in use by service", "publish another port, or remove that one first"),
+    ("is in use by the following service", "`meshctl service update` takes it from a service"),
     ("is in use by service", "remove the service first: `meshctl service rm`"),
     ("is not down and can't be removed", "stop its meshd first, or use --force"),
     ("could not find an available IP", "remove what is not needed, or use a network with a larger --subnet"),

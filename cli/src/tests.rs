@@ -1,5 +1,6 @@
 //! What the tests of several modules use.
 
+mod content;
 mod fake;
 mod node;
 mod service;

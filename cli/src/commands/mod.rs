@@ -1,6 +1,7 @@
 //! One file a verb.
 
 pub mod completion;
+pub mod content;
 pub mod events;
 pub mod flow;
 pub mod info;

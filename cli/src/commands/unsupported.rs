@@ -32,7 +32,7 @@ macro_rules! refused_flags {
 refused_flags! {
     /// Flags of `service create` and `service update`.
     ServiceFlags {
-        mount = "mount", secret = "secret", config = "config",
+        mount = "mount",
         cap_add = "cap-add", cap_drop = "cap-drop", sysctl = "sysctl", ulimit = "ulimit", dns = "dns",
         dns_option = "dns-option", dns_search = "dns-search", extra_host = "host", group = "group",
         oom_score_adj = "oom-score-adj", generic_resource = "generic-resource", isolation = "isolation",
@@ -46,8 +46,7 @@ refused_flags! {
 refused_flags! {
     /// Flags of `service update` alone.
     RefusedChanges {
-        mount_add = "mount-add", mount_rm = "mount-rm", secret_add = "secret-add", secret_rm = "secret-rm",
-        config_add = "config-add", config_rm = "config-rm", group_add = "group-add", group_rm = "group-rm",
+        mount_add = "mount-add", mount_rm = "mount-rm", group_add = "group-add", group_rm = "group-rm",
         host_add = "host-add", host_rm = "host-rm", dns_add = "dns-add", dns_rm = "dns-rm",
         dns_option_add = "dns-option-add", dns_option_rm = "dns-option-rm", dns_search_add = "dns-search-add",
         dns_search_rm = "dns-search-rm", sysctl_add = "sysctl-add", sysctl_rm = "sysctl-rm",
@@ -62,4 +61,9 @@ refused_flags! {
         ip_range = "ip-range", aux_address = "aux-address", ipam_driver = "ipam-driver", ipam_opt = "ipam-opt",
         config_from = "config-from"
     } switches { ipv6 = "ipv6", config_only = "config-only" }
+}
+
+refused_flags! {
+    /// Flags of `secret create` and `config create`.
+    ContentFlags { driver = "driver" / 'd', template_driver = "template-driver" } switches {}
 }

@@ -1,5 +1,6 @@
 //! Values of flags, in docker's notations. Everything here is pure; what is wrong is said in one line.
 
+pub mod content;
 pub mod env;
 pub mod network;
 pub mod publish;

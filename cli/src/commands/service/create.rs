@@ -4,6 +4,7 @@ use clap::Args;
 use mesh_api::engine::service::{EndpointSpec, ServiceSpec};
 
 use super::converge::{self, Wanted};
+use super::flags::contents::ContentFlags;
 use super::flags::lists::{Additions, Networks};
 use super::flags::scale::Mode;
 use super::flags::{SpecFlags, WaitFlags};
@@ -27,6 +28,8 @@ pub struct CreateArgs {
     #[command(flatten)]
     lists: Additions,
     #[command(flatten)]
+    contents: ContentFlags,
+    #[command(flatten)]
     wait: WaitFlags,
     #[command(flatten)]
     spec: SpecFlags,
@@ -42,7 +45,8 @@ pub struct CreateArgs {
 
 /// Makes it, tells its id, and waits until its tasks run.
 pub async fn run(args: &CreateArgs, client: &Client, shell: &mut Shell) -> Result<(), CliError> {
-    let spec = spec(args)?;
+    let mut spec = spec(args)?;
+    args.contents.change(&mut spec, client).await?;
     let id = client.create_service(&spec).await?;
     shell.line(&id)?;
     let wanted = Wanted { id: &id, name: &spec.name, ..Wanted::default() };
@@ -161,7 +165,7 @@ mod tests {
             ("--restart-delay soon img", "invalid duration"),
             ("--placement-pref node.labels.a img", "invalid placement preference"),
             ("--mount type=bind,source=/a,target=/b img", "--mount is not supported"),
-            ("--secret s img", "--secret is not supported"),
+            ("--secret target=s img", "source is required"),
             ("--no-healthcheck --health-cmd true img", "--no-healthcheck conflicts"),
             ("--cap-add NET_ADMIN img", "--cap-add is not supported"),
             ("--nonsense img", "unexpected argument '--nonsense'"),

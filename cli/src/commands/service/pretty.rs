@@ -27,6 +27,7 @@ pub fn pretty(service: &Service, networks: &BTreeMap<String, String>, now: Times
     page.replacement("UpdateConfig:", "Update order:", spec.update_config.as_ref());
     page.replacement("RollbackConfig:", "Rollback order:", spec.rollback_config.as_ref());
     page.process(task.container_spec.as_ref());
+    page.files(task.container_spec.as_ref());
     page.resources(task);
     page.endpoint(task, &service.endpoint, networks);
     page.0
@@ -148,6 +149,21 @@ impl Page {
         }
         if process.read_only {
             self.line(" ReadOnly:\ttrue");
+        }
+    }
+
+    fn files(&mut self, process: Option<&ContainerSpec>) {
+        let Some(process) = process else { return };
+        let configs = process.configs.iter().flatten().map(|it| (it.file.as_ref(), &it.config_name));
+        let secrets = process.secrets.iter().flatten().map(|it| (it.file.as_ref(), &it.secret_name));
+        for (heading, files) in [("Configs:", configs.collect::<Vec<_>>()), ("Secrets:", secrets.collect())] {
+            if !files.is_empty() {
+                self.line(heading);
+            }
+            for (file, name) in files {
+                self.line(&format!(" Target:\t{}", file.map(|file| file.name.as_str()).unwrap_or_default()));
+                self.line(&format!("  Source:\t{name}"));
+            }
         }
     }
 

@@ -5,6 +5,7 @@ use mesh_api::engine::filter::Filters;
 use mesh_api::engine::service::ServiceSpec;
 
 use super::converge::{self, Wanted};
+use super::flags::contents::ContentChanges;
 use super::flags::lists::{Added, Networks, Removals};
 use super::flags::{SpecFlags, WaitFlags};
 use super::rollback;
@@ -39,6 +40,8 @@ pub struct UpdateArgs {
     #[command(flatten)]
     removed: Removals,
     #[command(flatten)]
+    contents: ContentChanges,
+    #[command(flatten)]
     wait: WaitFlags,
     #[command(flatten)]
     spec: SpecFlags,
@@ -52,6 +55,7 @@ pub async fn run(args: &UpdateArgs, client: &Client, shell: &mut Shell) -> Resul
     let service = client.service(name).await.map_err(|error| error.named("service", name))?;
     let mut spec = service.spec.clone();
     change(args, &mut spec, &networks(args, client).await?)?;
+    args.contents.change(&mut spec, client).await?;
     if args.rollback {
         return if spec == service.spec {
             rollback::roll_back(&service, name, args.wait, client, shell).await

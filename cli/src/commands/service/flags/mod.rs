@@ -2,6 +2,7 @@
 //! ([`SpecFlags`]) are written into whatever spec there is; lists ([`lists`]) are `--env` of a new service and
 //! `--env-add` and `--env-rm` of one that exists.
 
+pub mod contents;
 pub mod health;
 pub mod lists;
 mod policy;
