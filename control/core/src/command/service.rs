@@ -28,7 +28,7 @@ pub fn create_service(
     references::check_present(store, &spec.task)?;
     let id = ServiceId::new(entropy);
     let endpoint = settle_endpoint(store, id, &spec, &ServiceEndpoint::default())?;
-    let job = spec.mode.is_job().then(|| JobStatus { iteration: 0, last_execution: now });
+    let job = spec.mode.is_job().then_some(JobStatus { iteration: 0, last_execution: now });
     let service = Service {
         id,
         meta: Meta::default(),
@@ -65,9 +65,10 @@ pub fn update_service(
     }
     let service = with_spec(store, old, spec, now)?;
     // What leaves a change under way alone leaves the way back from it alone, too.
-    let (previous_spec, update) = match goes_on(old, &service) {
-        true => (old.previous_spec.clone(), old.update.clone()),
-        false => (previous(old, &service), update::begin(store, &service, now)),
+    let (previous_spec, update) = if goes_on(old, &service) {
+        (old.previous_spec.clone(), old.update.clone())
+    } else {
+        (previous(old, &service), update::begin(store, &service, now))
     };
     let service = Service { previous_spec, update, ..service };
     Ok(Transaction { at: now, writes: vec![Write::update(service.into())] })
@@ -85,10 +86,8 @@ fn goes_on(old: &Service, new: &Service) -> bool {
 
 /// The spec before `new`. What changes nothing, as what lets a paused update go on, keeps the one before.
 fn previous(old: &Service, new: &Service) -> Option<Box<ServiceSpec>> {
-    match new.spec == old.spec {
-        true => old.previous_spec.clone(),
-        false => Some(Box::new(old.spec.clone())),
-    }
+    let same = new.spec == old.spec;
+    if same { old.previous_spec.clone() } else { Some(Box::new(old.spec.clone())) }
 }
 
 /// Takes a service that was read at `version` back to what it was before its last change, which becomes the

@@ -70,10 +70,8 @@ impl Orchestrator {
         // and none at all while the update that made it is paused.
         let (store, changes) = (draft.store(), is_dirty(draft.store(), service, holder));
         let updates = changes && !is_paused(service) && !is_dirty(store, service, last);
-        let version = match stays_as_it_was(store, service, holder) {
-            true => holder.spec_version,
-            false => service.spec_version,
-        };
+        let stays = stays_as_it_was(store, service, holder);
+        let version = if stays { holder.spec_version } else { service.spec_version };
         let tried = last.id != holder.id && ended_by_itself(last);
         if tried && (updates || (moves && last.spec_version == version)) {
             self.replace(draft, service, instance, last, entropy);

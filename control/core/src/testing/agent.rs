@@ -26,8 +26,13 @@ pub struct Behaviour {
 
 impl Default for Behaviour {
     fn default() -> Self {
-        let (step, stop) = (Duration::from_millis(5), Duration::from_millis(20));
-        Self { step, stop, linger: Duration::ZERO, ends: None, breaks: None }
+        Self {
+            step: Duration::from_millis(5),
+            stop: Duration::from_millis(20),
+            linger: Duration::ZERO,
+            ends: None,
+            breaks: None,
+        }
     }
 }
 

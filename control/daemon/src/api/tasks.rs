@@ -11,7 +11,7 @@ use mesh_core::store::Store;
 
 use super::Api;
 use super::answer;
-use super::convert::{standing, task};
+use super::convert::task;
 use super::error::ApiError;
 use super::extract::Params;
 
@@ -82,7 +82,7 @@ impl Wanted {
     }
 
     fn matches(&self, found: &Task, store: &Store) -> bool {
-        let current = |wanted: bool| standing::is_outdated(found, store) != wanted;
+        let current = |wanted: bool| store.is_outdated(found) != wanted;
         let on_node = |nodes: &Vec<_>| found.node.is_some_and(|node| nodes.contains(&node));
         self.nodes.as_ref().is_none_or(on_node)
             && self.up_to_date.is_none_or(current)

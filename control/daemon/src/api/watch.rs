@@ -22,7 +22,7 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use super::Api;
 use super::backend::{Feed, Ledger};
-use super::convert::{network, node, service, standing, task};
+use super::convert::{network, node, service, task};
 use super::error::ApiError;
 use super::extract::Params;
 use super::mesh::{json_lines, line};
@@ -269,7 +269,7 @@ fn svc(found: &mesh_core::object::Service, store: &Store) -> Object {
 
 fn tsk(index: u64, found: &mesh_core::object::Task, store: &Store) -> WatchEvent {
     let object = Object::Task(Box::new(task::show(found, store)));
-    WatchEvent::Put { index, object, outdated: standing::is_outdated(found, store) }
+    WatchEvent::Put { index, object, outdated: store.is_outdated(found) }
 }
 
 fn put(index: u64, object: Object) -> WatchEvent {

@@ -5,6 +5,7 @@ mod global;
 mod leaders;
 mod orders;
 mod rollback;
+mod sweep;
 mod targets;
 
 use super::*;

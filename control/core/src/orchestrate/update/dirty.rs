@@ -8,6 +8,13 @@ use crate::orchestrate::{Instance, age, is_live};
 use crate::spec::{Availability, Placement, TaskSpec};
 use crate::store::Store;
 
+impl Store {
+    /// Whether a task is not what its service wants now, so that an update replaces it.
+    pub fn is_outdated(&self, task: &Task) -> bool {
+        self.service(task.service).is_none_or(|service| is_dirty(self, service, task))
+    }
+}
+
 /// Whether a task has to be replaced to become what its service wants.
 pub(in crate::orchestrate) fn is_dirty(store: &Store, service: &Service, task: &Task) -> bool {
     task.spec_version != service.spec_version

@@ -292,11 +292,12 @@ impl Updater {
 }
 
 fn complete(draft: &mut Draft<'_>, service: &Service) {
-    let (state, message) = match is_rollback(service) {
-        true => (UpdateState::RollbackCompleted, "rollback completed"),
-        false => (UpdateState::Completed, "update completed"),
+    let (state, message) = if is_rollback(service) {
+        (UpdateState::RollbackCompleted, "rollback completed")
+    } else {
+        (UpdateState::Completed, "update completed")
     };
     let (message, completed_at) = (message.to_owned(), Some(draft.now()));
-    let update = service.update.clone().map(|update| UpdateStatus { state, message, completed_at, ..update });
+    let update = service.update.clone().map(|update| UpdateStatus { state, completed_at, message, ..update });
     draft.put_service(Service { update, ..service.clone() });
 }

@@ -47,17 +47,15 @@ impl Place {
         let had_turn = tasks.iter().any(|task| is_present(task));
         let dirty = !had_turn && is_place_dirty(draft.store(), service, instance, &tasks);
         let runs = |task: &Task| is_live(task) && task.status.state == TaskState::Running;
-        let stage = match dirty {
-            true => Stage::Waiting { runs: tasks.iter().any(|task| runs(task)) },
-            false => Stage::InOrder,
-        };
+        let runs = tasks.iter().any(|task| runs(task));
+        let stage = if dirty { Stage::Waiting { runs } } else { Stage::InOrder };
         Self { stage, watched_until: Timestamp::ZERO }
     }
 
     /// A place with a task of the update's.
     fn in_change(draft: &Draft<'_>, service: &Service, task: &Task) -> Self {
-        let state = task.status.state;
-        let since = task.running_at.or_else(|| state.is_final().then(|| ended_at(draft, task)));
+        let ended = task.status.state.is_final();
+        let since = task.running_at.or_else(|| ended.then(|| ended_at(draft, task)));
         let (until, watched_until) = match since {
             Some(since) => (since + config(service).delay, since + watch(config(service))),
             None if is_live(task) => (Self::OPEN_END, Timestamp::ZERO),

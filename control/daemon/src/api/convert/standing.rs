@@ -35,11 +35,6 @@ pub fn show_job(job: JobStatus) -> WireJob {
     WireJob { job_iteration: Version { index: job.iteration }, last_execution: time_text(job.last_execution) }
 }
 
-/// Whether a task is not what its service wants now, so that an update replaces it.
-pub fn is_outdated(task: &Task, store: &Store) -> bool {
-    store.service(task.service).is_none_or(|service| service.spec_version != task.spec_version)
-}
-
 /// Counts of a service's tasks: those that run, how many are wanted, and of a job's last run those that are done.
 /// As Docker counts them: a replicated job wants as many as it may run at once, a global job what is not done yet.
 pub fn counts(service: &Service, store: &Store) -> ServiceStatus {

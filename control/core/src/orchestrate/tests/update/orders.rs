@@ -3,7 +3,7 @@
 use super::*;
 
 fn ordered(order: UpdateOrder, parallelism: u64) -> UpdateConfig {
-    UpdateConfig { order, parallelism, ..UpdateConfig::default() }
+    UpdateConfig { parallelism, order, ..UpdateConfig::default() }
 }
 
 /// The fewest tasks that ran and should, and the most that ran, at any time until the update ends.
