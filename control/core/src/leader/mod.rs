@@ -179,7 +179,7 @@ impl Leader {
             orphans: Orphans::new(store),
             reports: Reports::default(),
             clearing: Clearing::new(store, &dispatcher, now),
-            orchestrator: Orchestrator::new(store),
+            orchestrator: Orchestrator::new(store, now),
             allocator: Allocator::new(store),
             scheduler: Scheduler::new(store),
             dispatcher,

@@ -6,15 +6,21 @@
 //! one that does not serve yet goes when nothing speaks against the older one any more.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::rebalance::is_moving;
 use super::update::{awaits_turn, is_dirty, is_of_update, is_paused, order, stays_as_it_was, successor};
 use super::{Instance, Orchestrator, history_limit, is_live, new_task, restart};
 use crate::id::{Entropy, ServiceId};
 use crate::leader::draft::{Draft, managed};
-use crate::object::{Leaving, NodeState, Service, Task, TaskState};
+use crate::object::{AllocatedPort, Leaving, NodeState, Service, Task, TaskState};
+use crate::schedule::suits;
 use crate::spec::{Availability, UpdateOrder};
 use crate::store::Store;
+
+/// Time from one look at a task that waits for a port of its predecessor to the next: what ends elsewhere is not
+/// noticed here.
+const CONTENTION: Duration = Duration::from_secs(1);
 
 /// The live tasks that an instance keeps.
 #[derive(Debug, Default)]
@@ -39,6 +45,9 @@ impl Orchestrator {
         match (holder, next, tasks.last()) {
             (holder, Some(next), _) if !has_to_move(draft.store(), service, &next) => {
                 self.let_start(draft, instance, &next, holder.is_some());
+                if holder.is_some_and(|holder| contends(&holder, &next)) {
+                    self.wait_until(draft.now() + CONTENTION, instance);
+                }
             }
             (_, Some(next), _) => {
                 retire(draft, &next, TaskState::Shutdown);
@@ -165,12 +174,13 @@ impl Tenants {
             |task: &Task| holder.as_ref().is_none_or(|holder| super::age(task) > super::age(holder));
         let next = live.last().filter(|task| younger(task)).map(|task| Arc::clone(task));
         let mut tenants = Self { holder, next };
-        if let Some(holder) = tenants.holder.as_ref().filter(|_| tenants.next.is_some()) {
+        if let (Some(holder), Some(next)) = (&tenants.holder, &tenants.next) {
             let store = draft.store();
             let leaves = has_to_move(store, service, holder) || is_dirty(store, service, holder);
+            let stops = order(service) == UpdateOrder::StopFirst || is_in_the_way(store, holder, next);
             if !leaves && !is_moving(service, holder) {
                 tenants.next = None;
-            } else if leaves && order(service) == UpdateOrder::StopFirst {
+            } else if leaves && stops {
                 tenants.holder = None;
             }
         }
@@ -182,6 +192,29 @@ impl Tenants {
     fn has(&self, task: &Task) -> bool {
         [&self.holder, &self.next].into_iter().flatten().any(|tenant| tenant.id == task.id)
     }
+}
+
+/// Whether a new task finds no node because of the ports that the old one has on a good one, and nothing else
+/// of the service is about to give them up. Then the old one has to go first, or neither would ever move.
+fn is_in_the_way(store: &Store, holder: &Task, next: &Task) -> bool {
+    let (needs, frees) = (&next.spec.resources, &holder.spec.resources);
+    let fits = needs.reservations.nano_cpus <= frees.reservations.nano_cpus
+        && needs.reservations.memory_bytes <= frees.reservations.memory_bytes
+        && needs.generic == frees.generic;
+    let node = holder.node.and_then(|node| store.node(node));
+    let leaves = |task: &Task| !is_live(task) && is_waited_for(store, task);
+    contends(holder, next)
+        && fits
+        && node.is_some_and(|node| suits(node, &next.spec.placement))
+        && !store.service_tasks(next.service).any(|task| leaves(task))
+}
+
+/// Whether a new task that finds no node wants ports that the old one has on its node.
+fn contends(holder: &Task, next: &Task) -> bool {
+    let takes = |port: &AllocatedPort| (port.published, port.protocol);
+    let clashes = |port| holder.host_ports.iter().any(|held| takes(held) == takes(port));
+    let waits = next.status.state == TaskState::Pending && !next.status.err.is_empty();
+    waits && next.host_ports.iter().any(clashes)
 }
 
 /// How well a live task serves: 2 when it is sent to, 1 when it runs.

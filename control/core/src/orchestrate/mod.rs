@@ -50,12 +50,13 @@ pub(crate) struct Orchestrator {
 }
 
 impl Orchestrator {
-    pub(crate) fn new(store: &Store) -> Self {
+    pub(crate) fn new(store: &Store, now: Timestamp) -> Self {
         let is_global = |service: &&std::sync::Arc<Service>| service.spec.mode.is_global();
         let orphaned = store.tasks().map(|task| task.service).filter(|id| store.service(*id).is_none());
         Self {
             services: store.services().map(|service| service.id).chain(orphaned).collect(),
             globals: store.services().filter(is_global).map(|service| service.id).collect(),
+            updater: Updater::new(now),
             ..Self::default()
         }
     }

@@ -11,13 +11,19 @@ use crate::orchestrate::Orchestrator;
 use crate::orchestrate::instance::ended_by_itself;
 use crate::orchestrate::restart::ended_at;
 use crate::spec::{FailureAction, UpdateConfig};
+use crate::time::Timestamp;
 
 impl Orchestrator {
     /// Counts what failed in the places that are looked at, before anything takes its place.
     pub(in crate::orchestrate) fn count_failures(&mut self, draft: &mut Draft<'_>) {
+        let takeover = self.updater.takeover;
         let mut failures: BTreeMap<ServiceId, BTreeSet<TaskId>> = BTreeMap::new();
         let mut note = |draft: &Draft<'_>, task: &Task| {
-            if draft.store().service(task.service).is_some_and(|service| counts(draft, service, task)) {
+            if draft
+                .store()
+                .service(task.service)
+                .is_some_and(|service| counts(draft, service, task, takeover))
+            {
                 failures.entry(task.service).or_default().insert(task.id);
             }
         };
@@ -39,14 +45,15 @@ impl Orchestrator {
 }
 
 /// Whether a task is a failure of its service's update that was not counted yet.
-fn counts(draft: &Draft<'_>, service: &Service, task: &Task) -> bool {
+fn counts(draft: &Draft<'_>, service: &Service, task: &Task, takeover: Timestamp) -> bool {
     let known = service.update.as_ref().is_some_and(|update| update.failed.contains(&task.id));
-    is_of_update(service, task) && !known && is_failure(draft, config(service), task)
+    is_of_update(service, task) && !known && is_failure(draft, config(service), task, takeover)
 }
 
 /// Whether a task ended before it ran for as long as it is watched. One that was asked to leave did not fail.
-fn is_failure(draft: &Draft<'_>, config: &UpdateConfig, task: &Task) -> bool {
-    let early = task.running_at.is_none_or(|at| ended_at(draft, task) <= at + watch(config));
+fn is_failure(draft: &Draft<'_>, config: &UpdateConfig, task: &Task, takeover: Timestamp) -> bool {
+    let watched = |at: Timestamp| ended_at(draft, task) <= at.max(takeover) + watch(config);
+    let early = task.running_at.is_none_or(watched);
     ended_by_itself(task) && task.leaving.is_none() && early
 }
 

@@ -32,6 +32,9 @@ use place::{Place, Stage};
 /// The updates of all services, as far as they are not in order.
 #[derive(Debug, Default)]
 pub(super) struct Updater {
+    /// When this leader took over. What ended shortly before it may not have heard yet, so no task is watched
+    /// for less than the whole time under it.
+    takeover: Timestamp,
     rollouts: BTreeMap<ServiceId, Rollout>,
     /// Those that may go a step further.
     touched: BTreeSet<ServiceId>,
@@ -151,6 +154,10 @@ pub(super) fn order(service: &Service) -> UpdateOrder {
 }
 
 impl Updater {
+    pub(super) fn new(takeover: Timestamp) -> Self {
+        Self { takeover, ..Self::default() }
+    }
+
     /// When a place may have its turn, or an update is done, without anything else happening.
     pub(super) fn wake_at(&self) -> Option<Timestamp> {
         self.timers.values().min().copied()
@@ -181,7 +188,7 @@ impl Updater {
         if is_new(service) {
             return;
         }
-        let place = Place::look_at(draft, service, instance);
+        let place = Place::look_at(draft, service, instance, self.takeover);
         let known = self.rollouts.contains_key(&service.id);
         if known || place.stage != Stage::InOrder || is_under_way(service) {
             self.rollouts.entry(service.id).or_default().note(instance, &place);
@@ -261,7 +268,7 @@ impl Orchestrator {
             let Some((_, instance)) = rollout.waiting.first().copied() else { break };
             let task = new_task(service, instance, draft.now(), entropy);
             change(draft, instance, order(service), Task { watched: true, ..task });
-            rollout.note(instance, &Place::look_at(draft, service, instance));
+            rollout.note(instance, &Place::look_at(draft, service, instance, self.updater.takeover));
         }
         let open = !rollout.waiting.is_empty() || !rollout.busy.is_empty();
         // Whoever follows the service sees each state, and so the reason of a rollback that has nothing to do.

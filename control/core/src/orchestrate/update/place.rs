@@ -38,11 +38,17 @@ impl Place {
     /// Later than anything.
     pub(super) const OPEN_END: Timestamp = Timestamp(u64::MAX);
 
-    pub(super) fn look_at(draft: &Draft<'_>, service: &Service, instance: Instance) -> Self {
+    /// `takeover` is when the leader began.
+    pub(super) fn look_at(
+        draft: &Draft<'_>,
+        service: &Service,
+        instance: Instance,
+        takeover: Timestamp,
+    ) -> Self {
         let tasks = instance.tasks(draft.store());
         let is_present = |task: &Task| task.spec_version == service.spec_version;
         if let Some(task) = tasks.iter().rev().find(|task| task.watched && is_present(task)) {
-            return Self::in_change(draft, service, task);
+            return Self::in_change(draft, service, task, takeover);
         }
         let had_turn = tasks.iter().any(|task| is_present(task));
         let dirty = !had_turn && is_place_dirty(draft.store(), service, instance, &tasks);
@@ -53,11 +59,11 @@ impl Place {
     }
 
     /// A place with a task of the update's.
-    fn in_change(draft: &Draft<'_>, service: &Service, task: &Task) -> Self {
+    fn in_change(draft: &Draft<'_>, service: &Service, task: &Task, takeover: Timestamp) -> Self {
         let ended = task.status.state.is_final();
         let since = task.running_at.or_else(|| ended.then(|| ended_at(draft, task)));
         let (until, watched_until) = match since {
-            Some(since) => (since + config(service).delay, since + watch(config(service))),
+            Some(since) => (since + config(service).delay, since.max(takeover) + watch(config(service))),
             None if is_live(task) => (Self::OPEN_END, Timestamp::ZERO),
             // It was taken away again.
             None => (Timestamp::ZERO, Timestamp::ZERO),

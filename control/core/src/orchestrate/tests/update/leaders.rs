@@ -51,6 +51,7 @@ fn the_delay_goes_on_under_a_new_leader() {
         assert_eq!(images(&cluster, service)[NEXT], done, "the next is not begun before its time");
         cluster.run_for(Duration::from_millis(1100));
     }
+    cluster.run_for(secs(10));
     assert_eq!(state_of(&cluster, service), Some(UpdateState::Completed));
 }
 
@@ -68,4 +69,23 @@ fn batches_that_are_lost_change_nothing() {
             assert_eq!(images(&cluster, service), all(image, 4));
         }
     }
+}
+
+#[test]
+fn what_failed_while_nobody_led_counts() {
+    let config = UpdateConfig { failure_action: FailureAction::Rollback, ..UpdateConfig::default() };
+    let (mut cluster, service) = updating(2, 2, config);
+    cluster
+        .behave_image(NEXT, Behaviour { ends: Some((secs(4), TaskState::Failed)), ..Behaviour::default() });
+    set_image(&mut cluster, service, NEXT);
+    cluster.run_for(Duration::from_millis(3800));
+    assert_eq!(images(&cluster, service), all(NEXT, 2));
+    [1, 2].into_iter().for_each(|number| cluster.silence(node(number)));
+    cluster.run_for(Duration::from_millis(1180));
+    cluster.new_leader();
+    cluster.run_for(secs(1));
+    assert_eq!(state_of(&cluster, service), Some(UpdateState::Updating), "its predecessor would be done");
+    [1, 2].into_iter().for_each(|number| cluster.resume(node(number)));
+    until_state(&mut cluster, service, UpdateState::RollbackCompleted);
+    assert_eq!(images(&cluster, service), all(GOOD, 2));
 }

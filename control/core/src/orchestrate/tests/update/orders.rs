@@ -154,3 +154,29 @@ fn a_crowd_is_changed() {
     assert_eq!(cluster.conflicts, 0);
     cluster.check_assignments();
 }
+
+#[test]
+fn a_port_in_host_mode_is_given_up_by_the_old_task_where_the_new_one_finds_no_other_node() {
+    let port = |published| {
+        let (target, protocol) = (crate::port::Port::new(80).unwrap(), crate::port::Protocol::Tcp);
+        let (published, mode) = (crate::port::Port::new(published), crate::port::PublishMode::Host);
+        crate::port::PublishedPort { published, target, protocol, mode }
+    };
+    for (global, replicas, nodes) in [(true, 0, 3), (false, 3, 3), (false, 2, 3)] {
+        let mut cluster = VirtualCluster::new(nodes, 7);
+        let mut spec = service_spec("web", replicas);
+        if global {
+            spec.mode = ServiceMode::Global;
+        }
+        spec.update.order = UpdateOrder::StartFirst;
+        spec.endpoint.ports = vec![port(8080)];
+        let service = cluster.create_service(spec).unwrap();
+        let tasks = if global { 3 } else { replicas as usize };
+        converge(&mut cluster, service, tasks);
+        set_image(&mut cluster, service, NEXT);
+        let room = tasks < nodes as usize;
+        let (fewest, _) = extremes(&mut cluster, service);
+        assert_eq!(fewest, if room { tasks } else { tasks - 1 });
+        assert_eq!(images(&cluster, service), all(NEXT, tasks));
+    }
+}
