@@ -73,6 +73,14 @@ pub struct Settings {
     /// data path address].
     #[arg(long = "uplink", value_name = "IFACE", env = "MESHD_UPLINK", value_delimiter = ',')]
     pub uplinks: Vec<String>,
+    /// Generic resource of this node, a piece by its name or a number of pieces; may be repeated.
+    #[arg(
+        long = "node-generic-resource",
+        value_name = "KIND=NAME|NUMBER",
+        env = "MESHD_NODE_GENERIC_RESOURCE",
+        value_delimiter = ','
+    )]
+    pub node_generic_resources: Vec<String>,
     /// What runs tasks: native [default: native].
     #[arg(long, value_name = "native|docker", env = "MESHD_RUNTIME")]
     pub runtime: Option<String>,

@@ -1,12 +1,15 @@
 //! The settings as they are meant: flags over environment over file over defaults, checked.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use mesh_core::spec::GenericAmount;
 use serde::Deserialize;
 
 use crate::args::Settings;
+use crate::generic;
 use crate::rpc::MANAGEMENT_PORT;
 
 /// A setting that cannot be used.
@@ -59,6 +62,8 @@ pub struct Config {
     pub data_path_port: Option<u16>,
     /// Interfaces that clients and peers are reached through; empty: the one with the data path address.
     pub uplinks: Vec<String>,
+    /// Generic resources that tasks may use here, by kind.
+    pub generic: BTreeMap<String, GenericAmount>,
     /// Cgroup below the hierarchies' roots, without a leading slash.
     pub cgroup_parent: String,
     /// Filter of the log.
@@ -77,6 +82,7 @@ struct ConfigFile {
     data_path_addr: Option<String>,
     data_path_port: Option<u16>,
     uplinks: Vec<String>,
+    node_generic_resources: Vec<String>,
     runtime: Option<String>,
     docker_host: Option<String>,
     xdp: Option<String>,
@@ -92,6 +98,10 @@ impl Config {
         let file = settings.config.as_deref().map(ConfigFile::read).transpose()?.unwrap_or_default();
         refuse_unavailable(&settings, &file)?;
         let uplinks = if settings.uplinks.is_empty() { file.uplinks } else { settings.uplinks };
+        let named = settings.node_generic_resources;
+        let named = if named.is_empty() { file.node_generic_resources } else { named };
+        let generic =
+            generic::parse(&named).map_err(|(text, reason)| wrong("node-generic-resource", &text, reason))?;
         let host = settings.host.or(file.host);
         let listen = settings.listen_addr.or(file.listen_addr);
         let cgroup = settings.cgroup_parent.or(file.cgroup_parent);
@@ -104,6 +114,7 @@ impl Config {
             data_path_addr: settings.data_path_addr.or(file.data_path_addr),
             data_path_port: settings.data_path_port.or(file.data_path_port),
             uplinks,
+            generic,
             cgroup_parent: cgroup_parent(cgroup.as_deref().unwrap_or("mesh"))?,
             log_level: settings.log_level.or(file.log_level).unwrap_or_else(|| "info".to_owned()),
         })

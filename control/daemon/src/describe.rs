@@ -4,17 +4,27 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::OnceLock;
 
 use ipnet::{IpNet, Ipv4Net};
 use mesh_core::object::NodeDescription;
 use mesh_core::port::{Port, Protocol};
-use mesh_core::spec::ResourceAmount;
+use mesh_core::spec::{GenericAmount, ResourceAmount};
 use nix::unistd::{SysconfVar, gethostname, sysconf};
 
 use crate::rpc::MANAGEMENT_PORT;
 
 /// Ports of the mesh itself; they are reserved by contract and need not be told.
 const OWN_PORTS: [(u16, Protocol); 2] = [(MANAGEMENT_PORT, Protocol::Tcp), (7946, Protocol::Udp)];
+
+/// Generic resources that the operator says are here.
+static OFFERED: OnceLock<BTreeMap<String, GenericAmount>> = OnceLock::new();
+
+/// Says what generic resources this node has. They are read at the daemon's start and stay; later calls change
+/// nothing.
+pub fn offer(generic: BTreeMap<String, GenericAmount>) {
+    OFFERED.get_or_init(|| generic);
+}
 
 /// Describes this node as it is now.
 pub fn describe() -> NodeDescription {
@@ -23,7 +33,7 @@ pub fn describe() -> NodeDescription {
         os: std::env::consts::OS.to_owned(),
         arch: std::env::consts::ARCH.to_owned(),
         resources: ResourceAmount { nano_cpus: nano_cpus(), memory_bytes: memory_bytes() },
-        generic: BTreeMap::new(),
+        generic: OFFERED.get().cloned().unwrap_or_default(),
         engine_version: env!("CARGO_PKG_VERSION").to_owned(),
         engine_labels: BTreeMap::new(),
         routes: routes(&read("/proc/net/route")),

@@ -18,6 +18,7 @@ pub mod dataplane_command;
 pub mod describe;
 pub mod entropy;
 pub mod error;
+pub mod generic;
 pub mod guiding;
 pub mod joining;
 pub mod keys;

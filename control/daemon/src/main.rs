@@ -8,7 +8,7 @@ use clap::error::ErrorKind;
 use meshd::agent::network::DNS_SUBCOMMAND;
 use meshd::args::{Command, CommandLine};
 use meshd::config::Config;
-use meshd::{dataplane_command, start};
+use meshd::{dataplane_command, describe, start};
 
 /// Exit status for wrong usage (sysexits.h).
 const USAGE: u8 = 64;
@@ -30,9 +30,10 @@ fn main() -> ExitCode {
         Some(Command::Dataplane { run_dir, action }) => {
             dataplane_command::run(run_dir, &action).map_err(anyhow::Error::from)
         }
-        None => Config::new(line.settings)
-            .map_err(anyhow::Error::from)
-            .and_then(|config| start::run(config).map_err(anyhow::Error::from)),
+        None => Config::new(line.settings).map_err(anyhow::Error::from).and_then(|config| {
+            describe::offer(config.generic.clone());
+            start::run(config).map_err(anyhow::Error::from)
+        }),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -4,6 +4,7 @@
 pub mod content;
 pub mod event;
 pub mod filter;
+pub mod generic;
 pub mod network;
 pub mod node;
 pub mod service;

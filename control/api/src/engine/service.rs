@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::content::{ConfigReference, SecretReference};
+use super::generic::GenericResource;
 use super::{Map, Version};
 use crate::blank;
 
@@ -344,7 +345,7 @@ pub struct ResourceAmount {
     pub pids: i64,
     /// Resources of the user's own naming.
     #[serde(skip_serializing_if = "blank")]
-    pub generic_resources: Option<Value>,
+    pub generic_resources: Vec<GenericResource>,
 }
 
 /// When a task is started again.

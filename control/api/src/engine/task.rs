@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::generic::GenericResource;
 use super::network::Network;
 use super::service::{PortConfig, TaskSpec};
 use super::{Map, Version};
@@ -40,6 +41,12 @@ pub struct Task {
     pub status: TaskStatus,
     /// Where it should be.
     pub desired_state: String,
+    /// Generic resources that it was given, by the name that Docker's own clients read.
+    #[serde(skip_serializing_if = "blank")]
+    pub generic_resources: Vec<GenericResource>,
+    /// The same by the name that Docker's documentation and the clients made from it have.
+    #[serde(skip_serializing_if = "blank")]
+    pub assigned_generic_resources: Vec<GenericResource>,
     /// Networks and addresses.
     #[serde(skip_serializing_if = "blank")]
     pub networks_attachments: Vec<NetworkAttachment>,

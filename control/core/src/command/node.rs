@@ -8,7 +8,7 @@ use super::refusal::Refusal;
 use super::{cluster, members, validate};
 use crate::id::NodeId;
 use crate::object::{ManagerStatus, Meta, Node, NodeDescription, NodeState, NodeStatus};
-use crate::spec::{NodeSpec, Role};
+use crate::spec::{GenericAmount, NodeSpec, Role};
 use crate::store::{Expect, Key, Kind, LookupError, Store, Transaction, Write};
 use crate::time::Timestamp;
 
@@ -201,9 +201,17 @@ pub(crate) fn check_description(description: &NodeDescription) -> Result<(), Ref
     if description.hostname.is_empty() || description.hostname.len() > 255 {
         return Err(Refusal::invalid("hostname", "must have 1 to 255 bytes"));
     }
-    for (field, found) in
-        [("routes", description.routes.len()), ("listening ports", description.listening.len())]
-    {
+    for (kind, amount) in &description.generic {
+        validate::generic_kind(kind)?;
+        if let GenericAmount::Named(names) = amount {
+            validate::generic_names(names)?;
+        }
+    }
+    for (field, found) in [
+        ("generic resources", description.generic.len()),
+        ("routes", description.routes.len()),
+        ("listening ports", description.listening.len()),
+    ] {
         if found > DESCRIPTION_ENTRIES_MAX {
             return Err(Refusal::invalid(field, format!("more than {DESCRIPTION_ENTRIES_MAX} entries")));
         }

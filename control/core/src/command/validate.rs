@@ -3,6 +3,7 @@
 
 mod health;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::references;
@@ -27,6 +28,10 @@ pub const WORDS_BYTES_MAX: usize = 256 << 10;
 pub const REPLICAS_MAX: u32 = 100_000;
 /// Most placement constraints, and most preferences.
 pub const CONSTRAINTS_MAX: usize = 64;
+/// Most kinds of generic resources that a service reserves, or a node has.
+pub const GENERIC_MAX: usize = 64;
+/// Most pieces of one kind that a node has by name.
+pub const GENERIC_NAMES_MAX: usize = 1024;
 /// Most networks that a service joins.
 pub const NETWORKS_MAX: usize = 16;
 /// Most aliases in one network.
@@ -131,6 +136,7 @@ fn task(spec: &TaskSpec) -> Checked {
     duration(spec.restart.window, "restart window")?;
     at_most(spec.placement.constraints.len(), CONSTRAINTS_MAX, "placement constraints")?;
     at_most(spec.placement.preferences.len(), CONSTRAINTS_MAX, "placement preferences")?;
+    at_most(spec.placement.platforms.len(), CONSTRAINTS_MAX, "placement platforms")?;
     networks(&spec.networks)
 }
 
@@ -189,10 +195,29 @@ fn is_signal(text: &str) -> bool {
 }
 
 fn resources(resources: &Resources) -> Checked {
-    let Resources { limits, reservations, pids_limit, generic: _ } = resources;
+    let Resources { limits, reservations, pids_limit, generic } = resources;
+    at_most(generic.len(), GENERIC_MAX, "generic resources")?;
+    for (kind, wanted) in generic {
+        generic_kind(kind)?;
+        require(*wanted > 0, "generic resources", format!("{kind}: must be at least 1"))?;
+    }
     amount(limits, "limit")?;
     amount(reservations, "reservation")?;
     require(i64::try_from(*pids_limit).is_ok(), "pids limit", "too large")
+}
+
+/// Whether text names a kind of generic resources; it becomes part of a variable's name in tasks.
+pub(super) fn generic_kind(kind: &str) -> Checked {
+    let inner = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    let good = (1..=64).contains(&kind.len()) && kind.bytes().all(inner);
+    require(good, "generic resources", format!("{:?} is no kind of resource", cut(kind)))
+}
+
+/// Whether a node may tell of so many pieces, and of each by its name.
+pub(super) fn generic_names(names: &BTreeSet<String>) -> Checked {
+    at_most(names.len(), GENERIC_NAMES_MAX, "generic resources")?;
+    let good = names.iter().all(|name| (1..=256).contains(&name.len()));
+    require(good, "generic resources", "a piece's name has 1 to 256 bytes".to_owned())
 }
 
 fn amount(amount: &ResourceAmount, what: &str) -> Checked {

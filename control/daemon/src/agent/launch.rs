@@ -6,6 +6,7 @@ use mesh_runtime::task::TaskLaunch;
 use nix::sys::signal::Signal;
 
 use crate::agent::facts::NodeFacts;
+use crate::generic;
 
 /// A task's spec asks for what cannot be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -56,6 +57,7 @@ pub fn launch(task: &Task, node: &NodeFacts) -> Result<TaskLaunch, LaunchError> 
 /// The task's own variables come last, so that no spec can pretend to be another task.
 fn environment(task: &Task, node: &NodeFacts) -> Vec<String> {
     let mut env = task.spec.container.env.clone();
+    env.extend(generic::environment(&task.generic));
     env.extend([
         format!("MESH_TASK_ID={}", task.id),
         format!("MESH_TASK_NAME={}", task.name()),

@@ -1,19 +1,15 @@
 //! Where tasks may run.
 
-use mesh_api::engine::service::{Placement as WirePlacement, PlacementPreference, Spread};
-use mesh_core::spec::{Constraint, Placement, SpreadPreference};
+use mesh_api::engine::service::{
+    Placement as WirePlacement, PlacementPreference, Platform as WirePlatform, Spread,
+};
+use mesh_core::spec::{Constraint, Placement, Platform, SpreadPreference};
 
 use super::super::error::ApiError;
 
 /// Where a task may run.
 pub fn placement(wire: &WirePlacement) -> Result<Placement, ApiError> {
     const FIELD: &str = "TaskTemplate.Placement";
-    if !wire.platforms.is_empty() {
-        return Err(ApiError::unsupported(
-            format!("{FIELD}.Platforms"),
-            "use the constraints node.platform.os and node.platform.arch",
-        ));
-    }
     let constraint = |(at, text): (usize, &String)| {
         text.parse::<Constraint>()
             .map_err(|error| ApiError::field(format!("{FIELD}.Constraints[{at}]"), error.to_string()))
@@ -28,7 +24,7 @@ pub fn placement(wire: &WirePlacement) -> Result<Placement, ApiError> {
         constraints: wire.constraints.iter().enumerate().map(constraint).collect::<Result<_, _>>()?,
         preferences: wire.preferences.iter().enumerate().map(preference).collect::<Result<_, _>>()?,
         max_replicas_per_node: wire.max_replicas,
-        platforms: Vec::new(),
+        platforms: wire.platforms.iter().map(platform).collect(),
     })
 }
 
@@ -41,8 +37,16 @@ pub fn show(placement: &Placement) -> WirePlacement {
         constraints: placement.constraints.iter().map(ToString::to_string).collect(),
         preferences: placement.preferences.iter().map(preference).collect(),
         max_replicas: placement.max_replicas_per_node,
-        platforms: Vec::new(),
+        platforms: placement.platforms.iter().map(show_platform).collect(),
     }
+}
+
+fn platform(wire: &WirePlatform) -> Platform {
+    Platform { os: wire.os.clone(), arch: wire.architecture.clone() }
+}
+
+fn show_platform(platform: &Platform) -> WirePlatform {
+    WirePlatform { os: platform.os.clone(), architecture: platform.arch.clone() }
 }
 
 #[cfg(test)]
@@ -57,7 +61,7 @@ mod tests {
                 spread: Some(Spread { spread_descriptor: "node.labels.zone".to_owned() }),
             }],
             max_replicas: 2,
-            platforms: Vec::new(),
+            platforms: vec![WirePlatform { os: "linux".to_owned(), architecture: "amd64".to_owned() }],
         };
         assert_eq!(show(&placement(&given).unwrap()), given);
     }

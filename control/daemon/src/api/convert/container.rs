@@ -9,7 +9,7 @@ use mesh_api::engine::service::{
 use mesh_core::spec::{ContainerSpec, ResourceAmount, Resources};
 
 use super::super::error::ApiError;
-use super::{content, health, labels, nanos, process_text, span};
+use super::{content, generic, health, labels, nanos, process_text, span};
 
 const FIELD: &str = "TaskTemplate.ContainerSpec";
 
@@ -189,6 +189,12 @@ pub fn resources(wire: &WireResources) -> Result<Resources, ApiError> {
             "processes can be limited only",
         ));
     }
+    if !limits.generic_resources.is_empty() {
+        return Err(ApiError::field(
+            "TaskTemplate.Resources.Limits.GenericResources",
+            "generic resources can be reserved only",
+        ));
+    }
     let pids_limit = u64::try_from(limits.pids).map_err(|_| {
         ApiError::field("TaskTemplate.Resources.Limits.Pids", format!("{} is negative", limits.pids))
     })?;
@@ -196,7 +202,7 @@ pub fn resources(wire: &WireResources) -> Result<Resources, ApiError> {
         limits: amount("TaskTemplate.Resources.Limits", limits)?,
         pids_limit,
         reservations: amount("TaskTemplate.Resources.Reservations", reservations)?,
-        ..Resources::default()
+        generic: generic::reserved(&reservations.generic_resources)?,
     };
     check_order(&resources)?;
     Ok(resources)
@@ -219,9 +225,6 @@ fn check_order(resources: &Resources) -> Result<(), ApiError> {
 }
 
 fn amount(field: &str, wire: &WireAmount) -> Result<ResourceAmount, ApiError> {
-    if wire.generic_resources.as_ref().is_some_and(|value| !says_nothing(value)) {
-        return Err(ApiError::unsupported(format!("{field}.GenericResources"), "leave it out"));
-    }
     let cpus = wire.nano_cpus;
     if cpus != 0 && cpus < CPU_MIN {
         let reason = format!("invalid cpu value {cpus} (10⁻⁹ cores): Must be at least 0.001");
@@ -242,7 +245,10 @@ pub fn show_resources(resources: &Resources) -> WireResources {
             pids: i64::try_from(resources.pids_limit).unwrap_or(i64::MAX),
             ..show_amount(resources.limits)
         }),
-        reservations: Some(show_amount(resources.reservations)),
+        reservations: Some(WireAmount {
+            generic_resources: generic::show_reserved(&resources.generic),
+            ..show_amount(resources.reservations)
+        }),
     }
 }
 

@@ -7,6 +7,7 @@ pub mod container;
 pub mod content;
 pub mod event;
 pub mod forced;
+pub mod generic;
 pub mod health;
 pub mod mode;
 pub mod network;

@@ -5,7 +5,7 @@ use mesh_api::engine::node::{
     EngineDescription, ManagerStatus, Node as WireNode, NodeDescription, NodeSpec as WireSpec, NodeStatus,
     Plugin,
 };
-use mesh_api::engine::service::Platform;
+use mesh_api::engine::service::{Platform, ResourceAmount};
 use mesh_core::object::{Node, NodeState};
 use mesh_core::spec::{Availability, NodeSpec, Role};
 use mesh_core::store::Store;
@@ -14,7 +14,7 @@ use super::super::backend::Peers;
 use super::super::error::ApiError;
 use super::container::show_amount;
 use super::tls::Roots;
-use super::{labels, time_text};
+use super::{generic, labels, time_text};
 
 /// What the operator wants of a node.
 pub fn spec(wire: &WireSpec) -> Result<NodeSpec, ApiError> {
@@ -100,7 +100,10 @@ fn show_description(node: &Node, roots: &Roots) -> NodeDescription {
     NodeDescription {
         hostname: told.hostname.clone(),
         platform: Platform { architecture: told.arch.clone(), os: told.os.clone() },
-        resources: show_amount(told.resources),
+        resources: ResourceAmount {
+            generic_resources: generic::show(&told.generic),
+            ..show_amount(told.resources)
+        },
         engine: EngineDescription {
             engine_version: told.engine_version.clone(),
             labels: told.engine_labels.clone(),

@@ -8,6 +8,7 @@ use mesh_api::engine::{Map, Version};
 use mesh_core::object::{Network, Task, TaskEndpoint, TaskState};
 use mesh_core::store::Store;
 
+use super::generic;
 use super::service::{show_port, show_task};
 use super::time_text;
 
@@ -27,6 +28,8 @@ pub fn show(task: &Task, store: &Store) -> WireTask {
         node_id: task.node.map(|node| node.to_string()).unwrap_or_default(),
         status: show_status(task),
         desired_state: state_word(task.desired_state).to_owned(),
+        generic_resources: generic::show(&task.generic),
+        assigned_generic_resources: generic::show(&task.generic),
         networks_attachments: task.endpoints.iter().filter_map(attachment).collect(),
         job_iteration: task.job_iteration.map(|index| Version { index }),
     }
