@@ -127,11 +127,13 @@ struct Summary(Sha256);
 impl Summary {
     /// Adds a table, its end marked, so that no two tables can be taken for each other.
     fn add<T: Serialize>(&mut self, table: impl IntoIterator<Item = T>) {
+        let mut buffer = Vec::new();
         for entry in table {
+            buffer.clear();
             // None of our types can fail to encode; if one did, the digest would fit no other set.
-            let bytes = postcard::to_stdvec(&entry).unwrap_or_else(|error| error.to_string().into_bytes());
-            self.0.update((bytes.len() as u64).to_le_bytes());
-            self.0.update(&bytes);
+            buffer = postcard::to_extend(&entry, buffer).unwrap_or_else(|error| error.to_string().into_bytes());
+            self.0.update((buffer.len() as u64).to_le_bytes());
+            self.0.update(&buffer);
         }
         self.0.update(u64::MAX.to_le_bytes());
     }

@@ -51,8 +51,10 @@ impl<'a> Draft<'a> {
     }
 
     pub(crate) fn put_task(&mut self, mut task: Task) {
-        task.spec = self.store.shared_spec(&task);
         let old = self.store.task(task.id).cloned();
+        if !old.as_ref().is_some_and(|old| Arc::ptr_eq(&old.spec, &task.spec)) {
+            task.spec = self.store.shared_spec(&task);
+        }
         if old.as_deref() != Some(&task) {
             self.change(Key::Task(task.id), Change::Task(Delta { old, new: Some(Arc::new(task)) }));
         }

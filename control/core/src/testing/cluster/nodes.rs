@@ -124,11 +124,10 @@ impl VirtualCluster {
     /// An agent says what there is to say.
     fn speak(&mut self, id: NodeId, session: SessionId, beats: bool) {
         let Some(node) = self.nodes.get_mut(&id) else { return };
+        let says_all = beats && node.beats.is_multiple_of(BEATS_TO_CHECK);
         if let Some((number, statuses)) = node.agent.report() {
             self.step(Event::Statuses { node: id, session, number, statuses });
-        } else if let Some(held) =
-            node.agent.held().filter(|_| beats && node.beats.is_multiple_of(BEATS_TO_CHECK))
-        {
+        } else if let Some(held) = says_all.then(|| node.agent.held()).flatten() {
             self.step(Event::Held { node: id, session, held });
         } else if beats {
             self.step(Event::Heartbeat { node: id, session });
