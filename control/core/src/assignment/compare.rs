@@ -131,7 +131,8 @@ impl Summary {
         for entry in table {
             buffer.clear();
             // None of our types can fail to encode; if one did, the digest would fit no other set.
-            buffer = postcard::to_extend(&entry, buffer).unwrap_or_else(|error| error.to_string().into_bytes());
+            buffer =
+                postcard::to_extend(&entry, buffer).unwrap_or_else(|error| error.to_string().into_bytes());
             self.0.update((buffer.len() as u64).to_le_bytes());
             self.0.update(&buffer);
         }

@@ -1,5 +1,10 @@
 //! Where tasks go, and what is said when they can go nowhere.
 
+mod generic;
+mod preference;
+mod recovery;
+mod scale;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
