@@ -7,6 +7,7 @@ mod members;
 mod network;
 mod node;
 mod root;
+mod update;
 
 use std::collections::BTreeSet;
 use std::time::Duration;

@@ -80,12 +80,16 @@ fn what_failed_while_nobody_led_counts() {
     set_image(&mut cluster, service, NEXT);
     cluster.run_for(Duration::from_millis(3800));
     assert_eq!(images(&cluster, service), all(NEXT, 2));
-    [1, 2].into_iter().for_each(|number| cluster.silence(node(number)));
+    for number in [1, 2] {
+        cluster.silence(node(number));
+    }
     cluster.run_for(Duration::from_millis(1180));
     cluster.new_leader();
     cluster.run_for(secs(1));
     assert_eq!(state_of(&cluster, service), Some(UpdateState::Updating), "its predecessor would be done");
-    [1, 2].into_iter().for_each(|number| cluster.resume(node(number)));
+    for number in [1, 2] {
+        cluster.resume(node(number));
+    }
     until_state(&mut cluster, service, UpdateState::RollbackCompleted);
     assert_eq!(images(&cluster, service), all(GOOD, 2));
 }
