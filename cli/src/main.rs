@@ -15,10 +15,12 @@ mod output;
 mod parse;
 #[cfg(test)]
 mod tests;
+mod usage;
 
 use std::process::ExitCode;
 
 use clap::Parser;
+use clap::error::ErrorKind;
 
 use crate::cli::Cli;
 use crate::error::CliError;
@@ -30,11 +32,7 @@ const USAGE: u8 = 64;
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => {
-            // Nothing can be done when the terminal is gone.
-            let _ = error.print();
-            return ExitCode::from(if error.use_stderr() { USAGE } else { 0 });
-        }
+        Err(error) => return ExitCode::from(refuse(&error)),
     };
     let mut shell = Shell::standard();
     match cli::run(cli, &mut shell) {
@@ -46,4 +44,15 @@ fn main() -> ExitCode {
             ExitCode::from(error.exit())
         }
     }
+}
+
+/// Says what is wrong with the command line, or what was asked of it: help, the version.
+fn refuse(error: &clap::Error) -> u8 {
+    if error.use_stderr() && error.kind() != ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        Shell::standard().note(&usage::line(&error.render().to_string()));
+        return USAGE;
+    }
+    // Nothing can be done when the terminal is gone.
+    let _ = error.print();
+    if error.use_stderr() { USAGE } else { 0 }
 }
