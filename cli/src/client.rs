@@ -203,6 +203,12 @@ impl Client {
         self.http.post::<CreateResponse>(&path, spec).await.map(|_| ())
     }
 
+    /// `POST /mesh/v1/services/ID/rebalance`
+    pub async fn rebalance_service(&self, id: &str, parallelism: u32) -> Result<(), CliError> {
+        let path = format!("/mesh/v1/services/{}/rebalance?parallelism={parallelism}", escape(id));
+        self.http.post::<Value>(&path, &Value::Null).await.map(|_| ())
+    }
+
     /// `DELETE /services/ID`
     pub async fn remove_service(&self, reference: &str) -> Result<(), CliError> {
         self.docker.delete_service(&escape(reference)).await.map_err(|error| failure(&self.http, error))

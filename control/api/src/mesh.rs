@@ -124,6 +124,20 @@ pub struct Traffic {
     pub bytes: u64,
 }
 
+/// How far a rebalance of a service is (`POST /mesh/v1/services/ID/rebalance?parallelism=N`).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct Rebalance {
+    /// Tasks that move at once at most.
+    pub parallelism: u32,
+    /// When it was asked for, RFC 3339.
+    pub started_at: String,
+    /// Tasks that move now.
+    pub moving: u64,
+    /// Tasks that were moved.
+    pub moved: u64,
+}
+
 /// Digest of the replicated store: equal on managers that applied the same entries.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]

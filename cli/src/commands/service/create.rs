@@ -49,7 +49,7 @@ pub async fn run(args: &CreateArgs, client: &Client, shell: &mut Shell) -> Resul
     args.contents.change(&mut spec, client).await?;
     let id = client.create_service(&spec).await?;
     shell.line(&id)?;
-    let wanted = Wanted { id: &id, name: &spec.name, ..Wanted::default() };
+    let wanted = Wanted::of(&id, &spec.name);
     converge::wait(&wanted, args.wait, client, shell).await
 }
 

@@ -7,6 +7,7 @@ mod inspect;
 mod ls;
 mod pretty;
 mod ps;
+mod rebalance;
 mod rm;
 mod rollback;
 mod scale;
@@ -35,6 +36,8 @@ pub enum Verb {
     Scale(scale::ScaleArgs),
     /// Change a service
     Update(Box<update::UpdateArgs>),
+    /// Spread the tasks of services over the nodes anew
+    Rebalance(rebalance::RebalanceArgs),
     /// Take a service back to what it was before its last change
     Rollback(rollback::RollbackArgs),
     /// Remove services and their tasks
@@ -51,6 +54,7 @@ pub async fn run(verb: Verb, client: &Client, shell: &mut Shell) -> Result<(), C
         Verb::Inspect(args) => inspect::run(&args, client, shell).await,
         Verb::Scale(args) => scale::run(&args, client, shell).await,
         Verb::Update(args) => update::run(&args, client, shell).await,
+        Verb::Rebalance(args) => rebalance::run(&args, client, shell).await,
         Verb::Rollback(args) => rollback::run(&args, client, shell).await,
         Verb::Rm(args) => rm::run(&args, client, shell).await,
     }

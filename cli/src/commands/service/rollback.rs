@@ -37,5 +37,6 @@ pub async fn roll_back(
     client.update_service(&service.id, service.version.index, &service.spec, true).await?;
     shell.line(name)?;
     let before = service.update_status.as_ref();
-    converge::wait(&Wanted { id: &service.id, name, before, rollback: true }, flags, client, shell).await
+    let wanted = Wanted { before, rollback: true, ..Wanted::of(&service.id, name) };
+    converge::wait(&wanted, flags, client, shell).await
 }

@@ -46,7 +46,7 @@ pub async fn run(args: &ScaleArgs, client: &Client, shell: &mut Shell) -> Result
     }
     for (service, name) in scaled {
         let before = service.update_status.as_ref();
-        let wanted = Wanted { id: &service.id, name, before, rollback: false };
+        let wanted = Wanted { before, ..Wanted::of(&service.id, name) };
         if let Err(error) = converge::wait(&wanted, args.wait, client, shell).await {
             failed |= told(name, error, shell)?;
         }

@@ -66,7 +66,7 @@ pub async fn run(args: &UpdateArgs, client: &Client, shell: &mut Shell) -> Resul
     client.update_service(&service.id, service.version.index, &spec, false).await?;
     shell.line(name)?;
     let before = service.update_status.as_ref();
-    converge::wait(&Wanted { id: &service.id, name, before, rollback: false }, args.wait, client, shell).await
+    converge::wait(&Wanted { before, ..Wanted::of(&service.id, name) }, args.wait, client, shell).await
 }
 
 /// Networks by name, where names of networks were given.

@@ -8,6 +8,7 @@ use super::content::{ConfigReference, SecretReference};
 use super::generic::GenericResource;
 use super::{Map, Version};
 use crate::blank;
+use crate::mesh::Rebalance;
 
 /// A service as the API shows it.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -38,6 +39,9 @@ pub struct Service {
     /// How often it was run; of jobs alone.
     #[serde(skip_serializing_if = "blank")]
     pub job_status: Option<JobStatus>,
+    /// The mesh's own: how far the rebalance is that goes on.
+    #[serde(skip_serializing_if = "blank")]
+    pub rebalance: Option<Rebalance>,
 }
 
 /// How often a job was run.

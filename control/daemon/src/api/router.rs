@@ -64,6 +64,7 @@ fn router(api: Api) -> Router {
         .route("/mesh/v1/counters", get(mesh::counters))
         .route("/mesh/v1/digest", get(mesh::digest))
         .route("/mesh/v1/settled", get(mesh::settled))
+        .route("/mesh/v1/services/{id}/rebalance", post(services::rebalance))
         .route("/mesh/v1/watch", get(watch::watch));
     let engine = engine
         .merge(contents::routes::<SecretKind>("/secrets"))

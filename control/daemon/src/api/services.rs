@@ -7,7 +7,9 @@ use axum::response::Response;
 use mesh_api::engine::CreateResponse;
 use mesh_api::engine::filter::Filters;
 use mesh_api::engine::service::{Service as WireService, ServiceSpec};
-use mesh_core::command::{Refusal, create_service, remove_service, rollback_service, update_service};
+use mesh_core::command::{
+    Refusal, create_service, rebalance_service, remove_service, rollback_service, update_service,
+};
 use mesh_core::id::Entropy;
 use mesh_core::object::Service;
 use mesh_core::store::Store;
@@ -118,6 +120,24 @@ fn check_update(params: &Params) -> Result<(), ApiError> {
         }
     }
     Ok(())
+}
+
+/// `POST /mesh/v1/services/ID/rebalance`: `parallelism` tasks at once, one when nothing is said
+pub async fn rebalance(
+    State(api): State<Api>,
+    Path(id): Path<String>,
+    params: Params,
+) -> Result<StatusCode, ApiError> {
+    let ledger = api.backend.manager()?;
+    let wanted = params.number("parallelism")?.unwrap_or(1);
+    let parallelism = u32::try_from(wanted)
+        .map_err(|_| ApiError::field("parallelism", format!("{wanted} are more than {}", u32::MAX)))?;
+    commit(ledger.as_ref(), |store, _| {
+        let found = store.find_service(&id).map_err(Refusal::from)?.id;
+        Ok(((), rebalance_service(store, found, parallelism, now())?))
+    })
+    .await?;
+    Ok(StatusCode::OK)
 }
 
 /// `DELETE /services/ID`

@@ -7,5 +7,6 @@ mod engine;
 mod events;
 mod lines;
 mod refusals;
+mod services;
 mod stream;
 mod swarm;

@@ -34,6 +34,15 @@ pub struct Wanted<'a> {
     pub before: Option<&'a UpdateStatus>,
     /// It is to go back to its previous spec.
     pub rollback: bool,
+    /// Its tasks are to be spread anew.
+    pub rebalance: bool,
+}
+
+impl<'a> Wanted<'a> {
+    /// The service alone.
+    pub fn of(id: &'a str, name: &'a str) -> Self {
+        Self { id, name, ..Self::default() }
+    }
 }
 
 /// Follows the service until its tasks run, unless told not to wait. Ctrl-C ends the waiting, not the work.
@@ -113,7 +122,7 @@ async fn converged(
     follow(client, &path(wanted), |event| {
         let Some(service) = learn(&mut seen, event, wanted)? else { return Ok(None) };
         let status = update::judge(service.update_status.as_ref(), wanted)?;
-        let Some(picture) = seen.picture(&status) else { return Ok(None) };
+        let Some(picture) = seen.picture(&status, wanted.rebalance) else { return Ok(None) };
         progress.show(&picture.shown, shell);
         match (picture.goal, status.went_back) {
             (Some(_), Some(reason)) => Err(CliError::Refused(format!("service rolled back: {reason}"))),
@@ -129,7 +138,7 @@ async fn unsettled(wanted: &Wanted<'_>, client: &Client) -> Result<(), CliError>
     follow(client, &path(wanted), |event| {
         let Some(service) = learn(&mut seen, event, wanted)? else { return Ok(None) };
         let status = update::judge(service.update_status.as_ref(), wanted)?;
-        let Some(picture) = seen.picture(&status) else { return Ok(None) };
+        let Some(picture) = seen.picture(&status, wanted.rebalance) else { return Ok(None) };
         Ok(picture.goal.is_none().then_some(()))
     })
     .await

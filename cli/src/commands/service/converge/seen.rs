@@ -9,7 +9,7 @@ use mesh_api::mesh::{Object, ObjectKind, WatchEvent};
 
 use super::update::Standing;
 use crate::output::progress::{Picture, TaskLine};
-use crate::output::words::short_id;
+use crate::output::words::{counted, short_id};
 
 /// What a service has reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,8 +100,8 @@ impl Seen {
         self.service.as_ref().filter(|_| self.whole)
     }
 
-    /// How far the service is; `None` as long as not all is told.
-    pub fn picture(&self, standing: &Standing) -> Option<Known> {
+    /// How far the service is, and with `rebalance` how far that is; `None` as long as not all is told.
+    pub fn picture(&self, standing: &Standing, rebalance: bool) -> Option<Known> {
         let service = self.service()?;
         let mode = service.spec.mode.clone().unwrap_or_default();
         if let Some(job) = &service.job_status {
@@ -118,7 +118,12 @@ impl Seen {
         }
         let monitor = service.spec.update_config.as_ref().map(|config| config.monitor);
         let monitor = monitor.and_then(|nanos| u64::try_from(nanos).ok()).map(Duration::from_nanos);
-        Some(service_picture(replicas, &places, standing, monitor))
+        let mut known = service_picture(replicas, &places, standing, monitor);
+        if let Some(moves) = service.rebalance.as_ref().filter(|_| rebalance) {
+            known.goal = None;
+            known.shown.heads.push(format!("rebalance: {} moved", counted(moves.moved, "task")));
+        }
+        Some(known)
     }
 
     /// The tasks by place; of a job those of its last run alone.
@@ -297,7 +302,7 @@ mod tests {
 
     /// Heads, then `PLACE STATE ERROR` of each line, then the goal.
     fn words(seen: &Seen, standing: &Standing) -> Vec<String> {
-        let known = seen.picture(standing).unwrap();
+        let known = seen.picture(standing, true).unwrap();
         let line =
             |line: TaskLine| format!("{} {} {}", line.place, line.state, line.error).trim_end().to_owned();
         let goal = known.goal.map(|goal| match goal {
@@ -315,7 +320,7 @@ mod tests {
     fn nothing_is_said_before_the_beginning_is_told() {
         let mut seen = Seen::default();
         seen.learn(put("service", WEB, false));
-        assert!(seen.picture(&Standing::default()).is_none());
+        assert!(seen.picture(&Standing::default(), false).is_none());
         seen.learn(synced(&["s"]));
         assert_eq!(plain(&seen), ["overall progress: 0 out of 2 tasks"]);
     }
@@ -336,7 +341,7 @@ mod tests {
             plain(&seen),
             ["overall progress: 2 out of 2 tasks", "1/2 running", "2/2 running", "running"]
         );
-        let goal = seen.picture(&Standing::default()).unwrap().goal;
+        let goal = seen.picture(&Standing::default(), false).unwrap().goal;
         assert_eq!(goal, Some(Goal::Running { monitor: Some(Duration::from_secs(7)) }));
     }
 
@@ -363,7 +368,7 @@ mod tests {
             r#"{"ID":"s","Spec":{"Mode":{"Replicated":{"Replicas":1}}}}"#,
             &[made("a", 1, 1, "running", "running"), made("b", 2, 1, "running", "running")],
         );
-        assert!(seen.picture(&Standing::default()).unwrap().goal.is_none());
+        assert!(seen.picture(&Standing::default(), false).unwrap().goal.is_none());
     }
 
     #[test]
@@ -417,6 +422,18 @@ mod tests {
                 "rollback: manually requested rollback",
                 "overall progress: rolling back update: 1 out of 2 tasks"
             ]
+        );
+    }
+
+    #[test]
+    fn a_rebalance_is_waited_for_by_who_asked_for_it() {
+        let moving = WEB.replacen(r#""ID":"s","#, r#""ID":"s","Rebalance":{"Parallelism":1,"Moved":1},"#, 1);
+        let tasks = || [made("a", 1, 1, "running", "running"), made("b", 2, 1, "running", "running")];
+        let seen = seen(&moving, &tasks());
+        assert!(seen.picture(&Standing::default(), false).unwrap().goal.is_some());
+        assert_eq!(
+            plain(&seen),
+            ["overall progress: 2 out of 2 tasks", "rebalance: 1 task moved", "1/2 running", "2/2 running"]
         );
     }
 

@@ -182,6 +182,7 @@ pub fn show(service: &Service, store: &Store) -> WireService {
         update_status: service.update.as_ref().map(standing::show_update),
         service_status: None,
         job_status: service.job.map(standing::show_job),
+        rebalance: service.rebalance.as_ref().map(standing::show_rebalance),
     }
 }
 

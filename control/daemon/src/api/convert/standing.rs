@@ -2,7 +2,8 @@
 
 use mesh_api::engine::Version;
 use mesh_api::engine::service::{JobStatus as WireJob, ServiceStatus, UpdateStatus as WireUpdate};
-use mesh_core::object::{JobStatus, Service, Task, TaskState, UpdateState, UpdateStatus};
+use mesh_api::mesh::Rebalance as WireRebalance;
+use mesh_core::object::{JobStatus, Rebalance, Service, Task, TaskState, UpdateState, UpdateStatus};
 use mesh_core::spec::ServiceMode;
 use mesh_core::store::Store;
 
@@ -35,20 +36,33 @@ pub fn show_job(job: JobStatus) -> WireJob {
     WireJob { job_iteration: Version { index: job.iteration }, last_execution: time_text(job.last_execution) }
 }
 
+/// How far a rebalance is, as the API shows it.
+pub fn show_rebalance(rebalance: &Rebalance) -> WireRebalance {
+    WireRebalance {
+        parallelism: rebalance.parallelism,
+        started_at: time_text(rebalance.started_at),
+        moving: rebalance.moving.len() as u64,
+        moved: u64::from(rebalance.moved),
+    }
+}
+
 /// Counts of a service's tasks: those that run, how many are wanted, and of a job's last run those that are done.
 /// As Docker counts them: a replicated job wants as many as it may run at once, a global job what is not done yet.
 pub fn counts(service: &Service, store: &Store) -> ServiceStatus {
     let run = service.job.map(|job| job.iteration);
-    count(service.spec.mode, run, store.service_tasks(service.id).map(AsRef::as_ref))
+    let tasks = store.service_tasks(service.id);
+    let tasks = tasks.filter(|task| run.is_none() || task.job_iteration == run);
+    count(service.spec.mode, run.is_some(), tasks.map(|task| (task.status.state, task.desired_state)))
 }
 
-fn count<'a>(mode: ServiceMode, run: Option<u64>, tasks: impl Iterator<Item = &'a Task>) -> ServiceStatus {
+/// Counts tasks by their observed and desired states.
+fn count(mode: ServiceMode, job: bool, tasks: impl Iterator<Item = (TaskState, TaskState)>) -> ServiceStatus {
     let mut counts = ServiceStatus::default();
-    for task in tasks.filter(|task| run.is_none() || task.job_iteration == run) {
+    for (state, desired) in tasks {
         // A job's tasks are meant to be complete.
-        let wanted = task.desired_state <= TaskState::Complete;
-        let done = run.is_some() && task.status.state == TaskState::Complete;
-        counts.running_tasks += u64::from(wanted && task.status.state == TaskState::Running);
+        let wanted = desired <= TaskState::Complete;
+        let done = job && state == TaskState::Complete;
+        counts.running_tasks += u64::from(wanted && state == TaskState::Running);
         counts.completed_tasks += u64::from(done);
         counts.desired_tasks += u64::from(wanted && !done);
     }
@@ -64,53 +78,14 @@ fn count<'a>(mode: ServiceMode, run: Option<u64>, tasks: impl Iterator<Item = &'
 
 #[cfg(test)]
 mod tests {
-    use mesh_core::id::{ServiceId, TaskId};
-    use mesh_core::object::{Meta, TaskStatus};
-    use mesh_core::spec::{ContainerSpec, Placement, Resources, RestartPolicy, TaskSpec};
+    use mesh_core::id::TaskId;
     use mesh_core::time::Timestamp;
 
     use super::*;
 
-    fn task(run: Option<u64>, state: TaskState, desired_state: TaskState) -> Task {
-        let spec = TaskSpec {
-            container: ContainerSpec::default(),
-            resources: Resources::default(),
-            restart: RestartPolicy::default(),
-            placement: Placement::default(),
-            networks: Vec::new(),
-            force_update: 0,
-        };
-        Task {
-            id: TaskId::from_bits(1),
-            meta: Meta::default(),
-            service: ServiceId::from_bits(1),
-            service_name: "web".parse().unwrap(),
-            spec: std::sync::Arc::new(spec),
-            spec_version: 1,
-            slot: 1,
-            node: None,
-            desired_state,
-            status: TaskStatus {
-                state,
-                timestamp: Timestamp::ZERO,
-                message: String::new(),
-                err: String::new(),
-                container: None,
-            },
-            endpoints: Vec::new(),
-            host_ports: Vec::new(),
-            start_at: Timestamp::ZERO,
-            restarts: Vec::new(),
-            running_at: None,
-            leaving: None,
-            generic: std::collections::BTreeMap::new(),
-            job_iteration: run,
-            watched: false,
-        }
-    }
-
-    fn counted(mode: ServiceMode, run: Option<u64>, tasks: &[Task]) -> [u64; 3] {
-        let ServiceStatus { running_tasks, desired_tasks, completed_tasks } = count(mode, run, tasks.iter());
+    fn counted(mode: ServiceMode, tasks: &[(TaskState, TaskState)]) -> [u64; 3] {
+        let ServiceStatus { running_tasks, desired_tasks, completed_tasks } =
+            count(mode, mode.is_job(), tasks.iter().copied());
         [running_tasks, desired_tasks, completed_tasks]
     }
 
@@ -118,30 +93,23 @@ mod tests {
     fn a_service_counts_what_runs_and_is_meant_to() {
         use TaskState::{Complete, Failed, Pending, Running, Shutdown};
         let tasks = [
-            task(None, Running, Running),
-            task(None, Running, Shutdown),
-            task(None, Failed, Shutdown),
-            task(None, Complete, Running),
-            task(None, Pending, Running),
+            (Running, Running),
+            (Running, Shutdown),
+            (Failed, Shutdown),
+            (Complete, Running),
+            (Pending, Running),
         ];
-        assert_eq!(counted(ServiceMode::Replicated { replicas: 7 }, None, &tasks), [1, 7, 0]);
-        assert_eq!(counted(ServiceMode::Global, None, &tasks), [1, 3, 0]);
+        assert_eq!(counted(ServiceMode::Replicated { replicas: 7 }, &tasks), [1, 7, 0]);
+        assert_eq!(counted(ServiceMode::Global, &tasks), [1, 3, 0]);
     }
 
     #[test]
-    fn a_job_counts_its_last_run() {
+    fn a_job_counts_what_is_complete_and_what_is_to_be() {
         use TaskState::{Complete, Failed, Pending, Running, Shutdown};
-        let tasks = [
-            task(Some(1), Complete, Complete),
-            task(Some(1), Running, Shutdown),
-            task(Some(2), Complete, Complete),
-            task(Some(2), Failed, Shutdown),
-            task(Some(2), Running, Complete),
-            task(Some(2), Pending, Complete),
-        ];
+        let tasks = [(Complete, Running), (Failed, Shutdown), (Running, Running), (Pending, Running)];
         let job = ServiceMode::ReplicatedJob { max_concurrent: 4, total_completions: 9 };
-        assert_eq!(counted(job, Some(2), &tasks), [1, 4, 1]);
-        assert_eq!(counted(ServiceMode::GlobalJob, Some(2), &tasks), [1, 2, 1]);
+        assert_eq!(counted(job, &tasks), [1, 4, 1]);
+        assert_eq!(counted(ServiceMode::GlobalJob, &tasks), [1, 2, 1]);
     }
 
     #[test]
@@ -158,6 +126,16 @@ mod tests {
             serde_json::to_value(show_update(&update)).unwrap(),
             serde_json::json!({"State": "rollback_started", "StartedAt": "1970-01-01T00:00:00Z",
                 "Message": "manually requested rollback"})
+        );
+        let rebalance = Rebalance {
+            parallelism: 2,
+            started_at: Timestamp::ZERO,
+            moving: [TaskId::from_bits(1)].into(),
+            moved: 4,
+        };
+        assert_eq!(
+            serde_json::to_value(show_rebalance(&rebalance)).unwrap(),
+            serde_json::json!({"Parallelism": 2, "StartedAt": "1970-01-01T00:00:00Z", "Moving": 1, "Moved": 4})
         );
         let job = JobStatus { iteration: 3, last_execution: Timestamp::ZERO };
         assert_eq!(

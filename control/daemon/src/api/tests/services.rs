@@ -5,7 +5,8 @@ use serde_json::{Value, json};
 use super::double::Client;
 
 fn job(name: &str, mode: &Value) -> String {
-    json!({"Name": name, "TaskTemplate": {"ContainerSpec": {"Image": "mesh/whoami:1"}}, "Mode": mode}).to_string()
+    json!({"Name": name, "TaskTemplate": {"ContainerSpec": {"Image": "mesh/whoami:1"}}, "Mode": mode})
+        .to_string()
 }
 
 #[tokio::test]
@@ -59,5 +60,24 @@ async fn words_that_an_update_does_not_know_are_refused() {
     ] {
         let path = format!("/services/web/update?version=3&{query}");
         assert_eq!(client.refusal("POST", &path, &body).await, (400, reason.to_owned()));
+    }
+}
+
+#[tokio::test]
+async fn a_rebalance_leaves_its_mark() {
+    let client = Client::manager();
+    client.post("/services/create", &job("web", &json!({"Replicated": {"Replicas": 3}}))).await;
+    client.post("/services/create", &job("agent", &json!({"Global": {}}))).await;
+    assert_eq!(client.ask("POST", "/mesh/v1/services/web/rebalance?parallelism=2", "").await.0, 200);
+    let shown = client.get("/services/web").await;
+    assert_eq!((&shown["Rebalance"]["Parallelism"], &shown["Rebalance"]["Moved"]), (&json!(2), &json!(0)));
+    for (path, status, reason) in [
+        ("/mesh/v1/services/agent/rebalance", 400, "rebalance can only be used with replicated mode"),
+        ("/mesh/v1/services/web/rebalance?parallelism=0", 400, "must be at least 1"),
+        ("/mesh/v1/services/web/rebalance?parallelism=many", 400, "\"many\" is no number"),
+        ("/mesh/v1/services/nope/rebalance", 404, "service nope not found"),
+    ] {
+        let (found, message) = client.refusal("POST", path, "").await;
+        assert!(found == status && message.contains(reason), "{path}: {found} {message}");
     }
 }
