@@ -16,7 +16,7 @@ mod probing;
 mod pulse;
 mod roster;
 #[cfg(test)]
-mod samples;
+pub(crate) mod samples;
 pub mod saved;
 pub mod seam;
 pub mod session;

@@ -81,3 +81,26 @@ async fn a_rebalance_leaves_its_mark() {
         assert!(found == status && message.contains(reason), "{path}: {found} {message}");
     }
 }
+
+#[tokio::test]
+async fn a_service_goes_back_to_its_previous_spec() {
+    let client = Client::manager();
+    let body =
+        |image: &str| job("web", &json!({"Replicated": {"Replicas": 3}})).replace("mesh/whoami:1", image);
+    client.post("/services/create", &body("mesh/whoami:1")).await;
+    let update = async |query: &str| {
+        let version = client.get("/services/web").await["Version"]["Index"].clone();
+        client
+            .ask("POST", &format!("/services/web/update?version={version}&{query}"), &body("mesh/whoami:2"))
+            .await
+    };
+    assert_eq!(update("rollback=previous").await.0, 400, "there is nothing to go back to");
+    assert_eq!(update("rollback=none").await.0, 200);
+    assert_eq!(update("rollback=previous").await.0, 200);
+    let shown = client.get("/services/web").await;
+    let image = |spec: &Value| spec["TaskTemplate"]["ContainerSpec"]["Image"].clone();
+    assert_eq!(image(&shown["Spec"]), "mesh/whoami:1", "the spec that is sent along means nothing");
+    assert_eq!(image(&shown["PreviousSpec"]), "mesh/whoami:2");
+    assert_eq!(shown["UpdateStatus"]["State"], "rollback_started");
+    assert_eq!(shown["UpdateStatus"]["Message"], "manually requested rollback");
+}

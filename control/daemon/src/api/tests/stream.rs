@@ -1,10 +1,14 @@
 //! Answers without an end: the watch and the flows.
 
 use mesh_api::mesh::{Object, ObjectKind, WatchEvent};
+use mesh_core::object::Task;
+use mesh_core::store::{Transaction, Write};
+use mesh_core::time::Timestamp;
 
-use super::super::backend::Peers;
+use super::super::backend::{Ledger, Peers};
 use super::double::Client;
 use super::lines::Lines;
+use crate::agent::samples;
 
 impl Lines {
     /// Events up to and with the one that ends the beginning.
@@ -144,4 +148,44 @@ async fn flows_without_follow_end_by_themselves() {
     let mut flows = Lines::open(&client, "/mesh/v1/flows").await;
     assert!(flows.next_line().await.is_some());
     assert!(flows.next_line().await.is_none());
+}
+
+/// The task that an event tells, and whether it is outdated.
+fn task(event: WatchEvent) -> Option<(String, bool)> {
+    match event {
+        WatchEvent::Put { object: Object::Task(task), outdated, .. } => Some((task.id, outdated)),
+        _ => None,
+    }
+}
+
+#[tokio::test]
+async fn tasks_are_told_again_when_their_service_wants_other_ones() {
+    let client = Client::manager();
+    client.post("/services/create", WEB).await;
+    let service = client.ledger.store().service_by_name("web").unwrap().clone();
+    let made = Task {
+        service: service.id,
+        spec: service.spec.task.clone().into(),
+        spec_version: service.spec_version,
+        endpoints: Vec::new(),
+        host_ports: Vec::new(),
+        ..samples::task(1, 1)
+    };
+    let id = made.id.to_string();
+    let create = Transaction { at: Timestamp::ZERO, writes: vec![Write::create(made.into())] };
+    client.ledger.apply(&create).unwrap();
+
+    let mut lines = Lines::open(&client, "/mesh/v1/watch?kinds=service,task&service=web").await;
+    let (events, ..) = lines.beginning().await;
+    assert_eq!(events.into_iter().filter_map(task).collect::<Vec<_>>(), [(id.clone(), false)]);
+
+    let shown = client.get("/services/web").await;
+    let mut spec = shown["Spec"].clone();
+    spec["TaskTemplate"]["ForceUpdate"] = 1.into();
+    let path = format!("/services/web/update?version={}", shown["Version"]["Index"]);
+    client.post(&path, &spec.to_string()).await;
+    assert!(matches!(lines.next().await, Some(WatchEvent::Put { object: Object::Service(_), .. })));
+    assert_eq!(lines.next().await.and_then(task), Some((id, true)));
+    let current = client.get("/tasks?filters=%7B%22_up-to-date%22%3A%5B%22true%22%5D%7D").await;
+    assert_eq!(current.as_array().map(Vec::len), Some(0), "{current}");
 }
