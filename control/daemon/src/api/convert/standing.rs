@@ -3,7 +3,7 @@
 use mesh_api::engine::Version;
 use mesh_api::engine::service::{JobStatus as WireJob, ServiceStatus, UpdateStatus as WireUpdate};
 use mesh_api::mesh::Rebalance as WireRebalance;
-use mesh_core::object::{JobStatus, Rebalance, Service, Task, TaskState, UpdateState, UpdateStatus};
+use mesh_core::object::{JobStatus, Rebalance, Service, TaskState, UpdateState, UpdateStatus};
 use mesh_core::spec::ServiceMode;
 use mesh_core::store::Store;
 
