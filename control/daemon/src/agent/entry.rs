@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use mesh_core::object::{Health, Task, TaskStatus};
+use mesh_core::object::{Health, Task, TaskState, TaskStatus};
 
 use super::facts::LocalTask;
 use super::probing::Probing;
@@ -83,6 +83,17 @@ impl Entry {
             err: report.err,
             container: self.run.container(),
         };
+    }
+
+    /// Notes what keeps a task that does not run yet from its place in the network; whether that is news.
+    pub fn is_kept_by(&mut self, reason: &str) -> bool {
+        let waits = self.run.presence == Presence::Attached && !self.run.settled;
+        let news = waits && self.run.state < TaskState::Running && self.status.err != reason;
+        if news {
+            reason.clone_into(&mut self.status.err);
+            self.status.timestamp = now();
+        }
+        news
     }
 
     pub fn saved(&self) -> SavedTask {

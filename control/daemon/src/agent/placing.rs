@@ -30,6 +30,7 @@ pub async fn run<N: NodeNetwork>(
 ) {
     let mut retry = RETRY.0;
     let mut told = (0, BTreeSet::new(), true);
+    let mut trouble = None;
     loop {
         let Numbered { generation, view } = views.borrow_and_update().clone();
         let applied = match &view {
@@ -47,6 +48,7 @@ pub async fn run<N: NodeNetwork>(
                 Some(retry)
             }
         };
+        let reason = applied.as_ref().err().map(|error| (generation, error.to_string()));
         let whole = applied.is_ok();
         if let Some(failed) = done(applied)
             && told != (generation, failed.clone(), whole)
@@ -55,6 +57,10 @@ pub async fn run<N: NodeNetwork>(
             // The agent may have ended.
             let _ = events.send(Event::Applied { generation, failed, whole });
         }
+        if let Some((generation, reason)) = reason.clone().filter(|reason| trouble.as_ref() != Some(reason)) {
+            let _ = events.send(Event::Unmade { generation, reason });
+        }
+        trouble = reason;
         tokio::select! {
             () = raised(&mut stop) => return,
             changed = views.changed() => if changed.is_err() { return },

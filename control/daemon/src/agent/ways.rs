@@ -45,6 +45,13 @@ pub enum Event {
         /// Nothing at all is missing, names included.
         whole: bool,
     },
+    /// The network could not be made as the view of this number says; it is tried again.
+    Unmade {
+        /// Number of the view.
+        generation: u64,
+        /// What went wrong.
+        reason: String,
+    },
 }
 
 /// What came of an operation.

@@ -45,6 +45,8 @@ pub struct Worker<R> {
     applied: u64,
     /// but for these endpoints.
     failed: BTreeSet<u32>,
+    /// The newest view that could not be made whole, and why.
+    trouble: Option<(u64, String)>,
     operations: Vec<(TaskId, Operation)>,
 }
 
@@ -81,6 +83,7 @@ pub async fn start<R: TaskRuntime, N: NodeNetwork>(
         unsaved: false,
         applied: 0,
         failed: BTreeSet::new(),
+        trouble: None,
         operations: Vec::new(),
     };
     worker.adopt(saved, found);
@@ -151,13 +154,25 @@ impl<R: TaskRuntime> Worker<R> {
                 }
             }
             Event::Done { task, outcome } => self.done(task, outcome),
+            Event::Unmade { generation, reason } => self.trouble = Some((generation, reason)),
             Event::Applied { generation, failed, whole } => {
                 self.applied = generation;
                 self.failed = failed;
                 if whole {
+                    self.trouble = None;
                     let version = self.versions.applied(generation);
                     self.acknowledge(version);
                 }
+            }
+        }
+    }
+
+    /// Says of the tasks that wait for their place in the network what keeps them from it.
+    fn explain(&mut self) {
+        let Some((generation, reason)) = &self.trouble else { return };
+        for (id, entry) in &mut self.tasks {
+            if entry.settles_at <= *generation && entry.is_kept_by(reason) {
+                self.outbox.put(*id, entry.status.clone());
             }
         }
     }
@@ -223,6 +238,7 @@ impl<R: TaskRuntime> Worker<R> {
         }
         self.save().await;
         self.render();
+        self.explain();
         for (task, operation) in std::mem::take(&mut self.operations) {
             self.begin(task, operation);
         }

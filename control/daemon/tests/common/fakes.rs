@@ -156,11 +156,17 @@ impl TaskRuntime for FakeRuntime {
 pub struct FakeNetwork {
     journal: Journal,
     held: watch::Sender<bool>,
+    broken: Arc<Mutex<Option<&'static str>>>,
 }
 
 impl FakeNetwork {
     pub fn new(journal: Journal) -> Self {
-        Self { journal, held: watch::channel(false).0 }
+        Self { journal, held: watch::channel(false).0, broken: Arc::default() }
+    }
+
+    /// What goes wrong when a view is applied, from now on.
+    pub fn break_down(&self, reason: Option<&'static str>) {
+        *self.broken.lock().unwrap() = reason;
     }
 
     /// Whether views wait before they are applied.
@@ -193,6 +199,9 @@ impl FakeNetwork {
 impl NodeNetwork for FakeNetwork {
     async fn apply(&self, view: &View) -> Result<(), NetworkError> {
         self.held.subscribe().wait_for(|held| !held).await.unwrap();
+        if let Some(reason) = *self.broken.lock().unwrap() {
+            return Err(NetworkError { message: reason.to_owned(), endpoints: None });
+        }
         let local = view.state.endpoints.iter().filter_map(|(id, endpoint)| match &endpoint.location {
             Location::Local(local) => Some((*id, local.netns.display().to_string())),
             Location::Remote(_) => None,
