@@ -277,3 +277,117 @@ fn a_long_job_is_no_burden() {
     let time = processor_time().saturating_sub(time);
     assert!(time < secs(20), "{time:?}");
 }
+
+fn force(cluster: &mut VirtualCluster, service: ServiceId) {
+    cluster.update_service(service, |spec| spec.task.force_update += 1).unwrap();
+}
+
+fn iterations(cluster: &VirtualCluster, service: ServiceId) -> BTreeMap<u64, usize> {
+    let mut runs = BTreeMap::new();
+    for task in cluster.store.service_tasks(service) {
+        *runs.entry(task.job_iteration.unwrap()).or_default() += 1;
+    }
+    runs
+}
+
+#[test]
+fn a_forced_update_runs_a_job_again() {
+    let mut cluster = VirtualCluster::new(2, 5);
+    cluster.behave(ending(TaskState::Complete));
+    let service = cluster.create_service(job(2, 3)).unwrap();
+    cluster.run_for(secs(5));
+    let first = cluster.store.service(service).unwrap().job.unwrap();
+    force(&mut cluster, service);
+    let mut peak = 0;
+    for _ in 0..500 {
+        cluster.run_for(Duration::from_millis(10));
+        peak = peak.max(unfinished(&cluster, service).len());
+    }
+    let known = cluster.store.service(service).unwrap();
+    let again = known.job.unwrap();
+    assert_eq!((first.iteration, again.iteration, peak), (0, 1, 2));
+    assert!(again.last_execution > first.last_execution && known.update.is_none());
+    assert_eq!(iterations(&cluster, service), [(0, 3), (1, 3)].into(), "what was done is history");
+    for _ in 0..6 {
+        force(&mut cluster, service);
+        cluster.run_for(secs(5));
+    }
+    assert_eq!(iterations(&cluster, service).values().sum::<usize>(), 15, "five a slot");
+    assert_eq!(iterations(&cluster, service).get(&7), Some(&3));
+}
+
+#[test]
+fn a_run_that_was_not_done_is_stopped_by_the_next() {
+    let mut cluster = VirtualCluster::new(2, 5);
+    let service = cluster.create_service(job(3, 5)).unwrap();
+    cluster.run_for(secs(1));
+    assert_eq!(cluster.running(service), 3);
+    cluster.update_service(service, |spec| spec.task.container.image = "mesh/whoami:2".to_owned()).unwrap();
+    cluster.run_for(secs(1));
+    assert_eq!(iterations(&cluster, service), [(1, 3)].into(), "what was not done is gone");
+    let tasks = cluster.live(service);
+    assert!(tasks.iter().all(|task| task.spec.container.image == "mesh/whoami:2"));
+    assert_eq!(cluster.running(service), 3);
+    cluster.scale_service(service, 2).unwrap();
+    cluster.run_for(secs(1));
+    assert_eq!(iterations(&cluster, service), [(1, 2)].into());
+}
+
+#[test]
+fn fewer_completions_in_a_later_run_leave_no_slots_behind() {
+    let mut cluster = VirtualCluster::new(2, 5);
+    cluster.behave(ending(TaskState::Complete));
+    let service = cluster.create_service(job(5, 5)).unwrap();
+    cluster.run_for(secs(3));
+    cluster
+        .update_service(service, |spec| {
+            spec.mode = ServiceMode::ReplicatedJob { max_concurrent: 5, total_completions: 2 };
+            spec.task.force_update += 1;
+        })
+        .unwrap();
+    cluster.run_for(secs(3));
+    assert_eq!(iterations(&cluster, service), [(0, 2), (1, 2)].into());
+}
+
+#[test]
+fn what_changes_no_task_runs_no_job_again() {
+    let mut cluster = VirtualCluster::new(2, 5);
+    cluster.behave(ending(TaskState::Complete));
+    let service = cluster.create_service(job(2, 2)).unwrap();
+    cluster.run_for(secs(3));
+    cluster.update_service(service, |spec| spec.labels = [("a".to_owned(), "b".to_owned())].into()).unwrap();
+    cluster.scale_service(service, 3).unwrap();
+    cluster.run_for(secs(3));
+    assert_eq!(iterations(&cluster, service), [(0, 3)].into());
+}
+
+#[test]
+fn a_spent_job_has_new_attempts_in_its_next_run() {
+    let mut cluster = VirtualCluster::new(1, 5);
+    cluster.behave(ending(TaskState::Failed));
+    let mut spec = job(1, 1);
+    spec.task.restart.max_attempts = 1;
+    let service = cluster.create_service(spec).unwrap();
+    cluster.run_for(secs(10));
+    assert_eq!(iterations(&cluster, service), [(0, 2)].into());
+    force(&mut cluster, service);
+    cluster.run_for(secs(10));
+    assert_eq!(iterations(&cluster, service), [(0, 2), (1, 2)].into());
+}
+
+#[test]
+fn a_global_job_runs_again_on_every_node() {
+    let mut cluster = VirtualCluster::new(3, 5);
+    cluster.behave(ending(TaskState::Complete));
+    let service = cluster.create_service(global_job()).unwrap();
+    cluster.run_for(secs(3));
+    cluster.behave(Behaviour::default());
+    force(&mut cluster, service);
+    cluster.run_for(secs(1));
+    assert_eq!(cluster.running(service), 3);
+    cluster.behave(ending(TaskState::Complete));
+    force(&mut cluster, service);
+    cluster.run_for(secs(3));
+    assert_eq!(iterations(&cluster, service), [(0, 3), (2, 3)].into());
+    assert_eq!((completed(&cluster, service), unfinished(&cluster, service).len()), (6, 0));
+}
