@@ -65,12 +65,12 @@ async fn a_killed_task_is_reported_and_replaced() {
 async fn a_task_whose_network_cannot_be_made_says_why_while_it_waits() {
     let cluster = Cluster::start().await;
     let worker = Worker::join(&cluster).await;
-    worker.network.break_down(Some("veth: no buffer space available"));
+    let reason = "veth: no buffer space available";
+    worker.network.break_down(Some(reason));
     cluster.create_service("web", 1).await;
     let waiting = cluster
-        .wait("the reason", |store| store.tasks().find(|task| !task.status.err.is_empty()).cloned())
+        .wait("the reason", |store| store.tasks().find(|task| task.status.err == reason).cloned())
         .await;
-    assert_eq!(waiting.status.err, "veth: no buffer space available");
     assert_eq!(waiting.status.state, TaskState::Preparing);
     worker.network.break_down(None);
     let task = cluster.wait_running(1).await.remove(0);
