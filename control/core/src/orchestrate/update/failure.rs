@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{config, is_of_update, is_rollback, is_under_way};
+use super::status::{config, is_of_update, is_rollback, is_under_way};
 use crate::command::restored;
 use crate::id::{ServiceId, TaskId};
 use crate::leader::draft::Draft;

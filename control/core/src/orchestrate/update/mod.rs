@@ -14,20 +14,26 @@
 mod dirty;
 mod failure;
 mod place;
+mod rollout;
+mod status;
+mod successor;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 pub(super) use dirty::is_dirty;
+pub(crate) use status::{begin, begin_rollback};
+pub(super) use status::{is_of_update, is_paused, order};
+pub(super) use successor::{awaits_turn, stays_as_it_was, successor};
 
-use super::instance::{change, ended_by_itself};
+use super::instance::change;
 use super::{Instance, Orchestrator, new_task};
 use crate::id::{Entropy, ServiceId};
 use crate::leader::draft::Draft;
-use crate::object::{Service, Task, UpdateState, UpdateStatus};
-use crate::spec::{UpdateConfig, UpdateOrder};
-use crate::store::Store;
+use crate::object::{Service, Task};
 use crate::time::Timestamp;
 use place::{Place, Stage};
+use rollout::Rollout;
+use status::{complete, config, is_new, is_under_way, state};
 
 /// The updates of all services, as far as they are not in order.
 #[derive(Debug, Default)]
@@ -40,117 +46,6 @@ pub(super) struct Updater {
     touched: BTreeSet<ServiceId>,
     /// When the others may.
     timers: BTreeMap<ServiceId, Timestamp>,
-}
-
-/// The places of one service.
-#[derive(Debug, Default)]
-struct Rollout {
-    /// Those that are not in order.
-    stages: BTreeMap<Instance, Stage>,
-    /// The dirty ones that had no turn yet; those where nothing runs first, as they have nothing to lose.
-    waiting: BTreeSet<(bool, Instance)>,
-    /// Those in change, and until when.
-    busy: BTreeSet<(Timestamp, Instance)>,
-    /// When the last of its tasks has run for as long as it is watched.
-    watched_until: Timestamp,
-}
-
-/// What a service that was given another spec has before it; `None` when its tasks are what it wants.
-pub(crate) fn begin(store: &Store, service: &Service, now: Timestamp) -> Option<UpdateStatus> {
-    let update = status(store, service, UpdateState::Updating, "update in progress", now)?;
-    (update.slots > 0).then_some(update)
-}
-
-/// The same for one that was given its previous spec.
-pub(crate) fn begin_rollback(
-    store: &Store,
-    service: &Service,
-    message: &str,
-    now: Timestamp,
-) -> Option<UpdateStatus> {
-    status(store, service, UpdateState::RollbackStarted, message, now)
-}
-
-/// Jobs are not updated, they run again.
-fn status(
-    store: &Store,
-    service: &Service,
-    state: UpdateState,
-    message: &str,
-    now: Timestamp,
-) -> Option<UpdateStatus> {
-    (!service.spec.mode.is_job()).then(|| UpdateStatus {
-        state,
-        started_at: now,
-        completed_at: None,
-        message: message.to_owned(),
-        slots: dirty::dirty_places(store, service),
-        failed: BTreeSet::new(),
-    })
-}
-
-fn state(service: &Service) -> Option<UpdateState> {
-    service.update.as_ref().map(|update| update.state)
-}
-
-/// Whether an update of the service is neither at its end nor paused.
-fn is_under_way(service: &Service) -> bool {
-    matches!(state(service), Some(UpdateState::Updating | UpdateState::RollbackStarted))
-}
-
-/// Whether the service is being taken back to its previous spec.
-fn is_rollback(service: &Service) -> bool {
-    matches!(state(service), Some(UpdateState::RollbackStarted | UpdateState::RollbackPaused))
-}
-
-/// Whether an update that is under way made the task, and reads from it how far the task's place is.
-pub(super) fn is_of_update(service: &Service, task: &Task) -> bool {
-    is_under_way(service) && task.watched && task.spec_version == service.spec_version
-}
-
-/// Whether the service's update stopped after failures.
-pub(super) fn is_paused(service: &Service) -> bool {
-    matches!(state(service), Some(UpdateState::Paused | UpdateState::RollbackPaused))
-}
-
-/// Whether the service was never changed in a way that its tasks would have to follow.
-fn is_new(service: &Service) -> bool {
-    service.spec_version == 1 && service.update.is_none()
-}
-
-/// Whether a place in which nothing is left to run gets its next task by its turn alone: on the way back, what
-/// failed is not tried again.
-pub(super) fn awaits_turn(store: &Store, service: &Service, last: &Task) -> bool {
-    let back = state(service) == Some(UpdateState::RollbackStarted);
-    back && ended_by_itself(last) && is_dirty(store, service, last)
-}
-
-/// Whether what takes the place of `last` is the same version again: an unfinished update has not come to the
-/// place yet, and a version that is not known to be good spreads by the update alone.
-pub(super) fn stays_as_it_was(store: &Store, service: &Service, last: &Task) -> bool {
-    let unfinished = matches!(state(service), Some(UpdateState::Updating | UpdateState::Paused));
-    unfinished && is_dirty(store, service, last)
-}
-
-/// The task that takes the place of `last`, which ended or had to leave; `fresh` is one of the present version.
-/// It is watched in the stead of one that did not fail.
-pub(super) fn successor(store: &Store, service: &Service, last: &Task, fresh: Task) -> Task {
-    if stays_as_it_was(store, service, last) {
-        let (spec, host_ports) = (last.spec.clone(), last.host_ports.clone());
-        return Task { spec, host_ports, spec_version: last.spec_version, ..fresh };
-    }
-    let same = last.spec_version == service.spec_version;
-    Task { watched: same && last.watched && !ended_by_itself(last), ..fresh }
-}
-
-/// How the service's tasks are replaced now.
-fn config(service: &Service) -> &UpdateConfig {
-    if is_rollback(service) { &service.spec.rollback } else { &service.spec.update }
-}
-
-/// Which of the old and the new task goes first now.
-pub(super) fn order(service: &Service) -> UpdateOrder {
-    config(service).order
 }
 
 impl Updater {
@@ -206,33 +101,6 @@ impl Updater {
     fn take_due(&mut self, now: Timestamp) {
         let due = self.timers.extract_if(.., |_, at| *at <= now).map(|(service, _)| service);
         self.touched.extend(due);
-    }
-}
-
-impl Rollout {
-    fn note(&mut self, instance: Instance, place: &Place) {
-        match self.stages.remove(&instance) {
-            Some(Stage::Waiting { runs }) => drop(self.waiting.remove(&(runs, instance))),
-            Some(Stage::Busy { until }) => drop(self.busy.remove(&(until, instance))),
-            Some(Stage::InOrder) | None => {}
-        }
-        match place.stage {
-            Stage::Waiting { runs } => drop(self.waiting.insert((runs, instance))),
-            Stage::Busy { until } => drop(self.busy.insert((until, instance))),
-            Stage::InOrder => {}
-        }
-        if place.stage != Stage::InOrder {
-            self.stages.insert(instance, place.stage);
-        }
-        self.watched_until = self.watched_until.max(place.watched_until);
-    }
-
-    /// Forgets the places whose turn is over.
-    fn release(&mut self, now: Timestamp) {
-        while let Some(first) = self.busy.first().copied().filter(|(until, _)| *until <= now) {
-            self.busy.remove(&first);
-            self.stages.remove(&first.1);
-        }
     }
 }
 
@@ -296,15 +164,4 @@ impl Updater {
         self.timers.extend(next.map(|at| (service.id, at)));
         self.rollouts.insert(service.id, rollout);
     }
-}
-
-fn complete(draft: &mut Draft<'_>, service: &Service) {
-    let (state, message) = if is_rollback(service) {
-        (UpdateState::RollbackCompleted, "rollback completed")
-    } else {
-        (UpdateState::Completed, "update completed")
-    };
-    let (message, completed_at) = (message.to_owned(), Some(draft.now()));
-    let update = service.update.clone().map(|update| UpdateStatus { state, completed_at, message, ..update });
-    draft.put_service(Service { update, ..service.clone() });
 }

@@ -1,8 +1,8 @@
 //! How far one place of a service is, read from its tasks.
 
-use super::config;
 use super::dirty::is_place_dirty;
 use super::failure::watch;
+use super::status::config;
 use crate::leader::draft::Draft;
 use crate::object::{Service, Task, TaskState};
 use crate::orchestrate::restart::ended_at;
