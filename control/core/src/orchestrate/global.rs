@@ -22,9 +22,10 @@ impl Orchestrator {
                 return false;
             }
             let instance = Instance::on_node(service.id, node);
-            match service.spec.mode.is_job() {
-                true => self.plan_job_node(draft, service, instance, entropy),
-                false => self.plan_node(draft, service, instance, entropy),
+            if service.spec.mode.is_job() {
+                self.plan_job_node(draft, service, instance, entropy);
+            } else {
+                self.plan_node(draft, service, instance, entropy);
             }
         }
         true

@@ -8,6 +8,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::job::is_result;
 use super::rebalance::is_moving;
 use super::update::{awaits_turn, is_dirty, is_of_update, is_paused, order, stays_as_it_was, successor};
 use super::{Instance, Orchestrator, history_limit, is_live, new_task, restart};
@@ -303,7 +304,9 @@ pub(super) fn clean_up(draft: &mut Draft<'_>, instance: Instance) {
     let tasks = instance.tasks(draft.store());
     let surplus = tasks.len().saturating_sub(limit);
     let service = draft.store().service(instance.service).cloned();
-    let needed = |task: &Task| service.as_deref().is_some_and(|service| is_of_update(service, task));
+    let needed = |task: &Task| {
+        service.as_deref().is_some_and(|service| is_of_update(service, task) || is_result(service, task))
+    };
     let ended = tasks.iter().filter(|task| task.status.state.is_final() && !is_live(task) && !needed(task));
     // The youngest task stays when it has ended: it says why, that the place is taken, and that a try failed.
     let spare = usize::from(tasks.last().is_some_and(|task| !is_live(task)));

@@ -107,6 +107,11 @@ impl Orchestrator {
     }
 }
 
+/// Whether a task is one of the completions of its job's present run.
+pub(super) fn is_result(service: &Service, task: &Task) -> bool {
+    service.job.is_some() && is_of_this_run(service, task) && task.status.state == TaskState::Complete
+}
+
 /// Whether a task belongs to the present run of its job.
 fn is_of_this_run(service: &Service, task: &Task) -> bool {
     task.job_iteration == service.job.map(|job| job.iteration)
@@ -120,7 +125,7 @@ fn progress(draft: &Draft<'_>, service: &Service, instance: Instance, tasks: &[&
     };
     let Some(last) = present().max_by_key(|task| age(task)) else { return Progress::None };
     let follows = || !last.status.state.is_final() || restart::allows(draft, service, instance, last);
-    if present().any(|task| task.status.state == TaskState::Complete) {
+    if present().any(|task| is_result(service, task)) {
         Progress::Complete
     } else if present().any(|task| is_live(task) && !task.status.state.is_final()) || follows() {
         Progress::UnderWay
@@ -163,7 +168,7 @@ fn fill(draft: &mut Draft<'_>, service: &Service, entropy: &mut dyn Entropy) -> 
 /// Ends what is left in a place in which nothing is to follow. What is complete is as it should be.
 fn close(draft: &mut Draft<'_>, service: &Service, instance: Instance) {
     for task in instance.tasks(draft.store()) {
-        if is_live(&task) && !(is_of_this_run(service, &task) && task.status.state == TaskState::Complete) {
+        if is_live(&task) && !is_result(service, &task) {
             instance::retire(draft, &task, TaskState::Shutdown);
         }
     }
@@ -182,7 +187,9 @@ fn withdraw(draft: &mut Draft<'_>, service: &Service, slots: &mut BTreeMap<u32, 
     }
     for slot in left.into_iter().filter(|slot| to_usize(*slot) > total).chain(surplus) {
         let tasks: Vec<Arc<Task>> = draft.store().slot_tasks(service.id, slot).cloned().collect();
-        tasks.iter().for_each(|task| instance::remove(draft, task));
+        for task in &tasks {
+            instance::remove(draft, task);
+        }
     }
 }
 

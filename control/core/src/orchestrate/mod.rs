@@ -140,7 +140,7 @@ impl Orchestrator {
             ServiceMode::Replicated { replicas } => {
                 let done = self.plan_replicated(draft, &service, replicas, entropy);
                 if done {
-                    self.rebalance(draft, &service, entropy);
+                    rebalance::rebalance(draft, &service, entropy);
                 }
                 done
             }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::instance::{change, ended_by_itself};
 use super::update::is_dirty;
-use super::{Instance, Orchestrator, age, is_live, new_task};
+use super::{Instance, age, is_live, new_task};
 use crate::id::{Entropy, NodeId, TaskId};
 use crate::leader::draft::Draft;
 use crate::object::{Node, Rebalance, Service, Task, TaskState, UpdateState};
@@ -17,15 +17,15 @@ use crate::schedule::suits;
 use crate::spec::UpdateOrder;
 use crate::store::Store;
 
-/// How far a move is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// How far a move is, what decides about the whole last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Move {
-    /// The successor has no node yet.
-    Unplaced,
-    /// The successor is on its way.
-    UnderWay,
     /// The old task leaves.
     Done,
+    /// The successor is on its way.
+    UnderWay,
+    /// The successor has no node yet.
+    Unplaced,
     /// There is no successor, no place for it, or no better one.
     Failed,
 }
@@ -35,35 +35,50 @@ pub(super) fn is_moving(service: &Service, task: &Task) -> bool {
     service.rebalance.as_ref().is_some_and(|mark| mark.moving.contains(&task.id))
 }
 
-impl Orchestrator {
-    /// Goes on with the rebalance of a service, if one is asked for.
-    pub(super) fn rebalance(&mut self, draft: &mut Draft<'_>, service: &Service, entropy: &mut dyn Entropy) {
-        let Some(mark) = &service.rebalance else { return };
-        let spread = Spread::new(draft.store(), service);
-        let moves: Vec<_> =
-            mark.moving.iter().map(|task| (*task, how_far(draft.store(), &spread, *task))).collect();
-        let failed = moves.iter().any(|(_, far)| *far == Move::Failed);
-        let mut next = Rebalance::clone(mark);
-        for (task, _) in moves.iter().filter(|(_, far)| *far == Move::Done) {
-            next.moving.remove(task);
-            next.moved = next.moved.saturating_add(1);
-        }
-        let crowded = spread.crowded();
-        let over = failed || (next.moving.is_empty() && crowded.is_none());
-        let settled = moves.iter().all(|(_, far)| *far != Move::Unplaced) && !is_in_change(service);
-        let most = usize::try_from(next.parallelism).unwrap_or(usize::MAX);
-        if let Some(node) = crowded.filter(|_| !over && settled && next.moving.len() < most) {
-            let task = movable(draft.store(), service, &next, node);
-            if let Some(task) = task {
-                let instance = Instance::of(&task);
-                let successor = new_task(service, instance, draft.now(), entropy);
-                change(draft, instance, UpdateOrder::StartFirst, successor);
-                next.moving.insert(task.id);
-            }
-        }
-        let rebalance = Some(next).filter(|_| !over);
-        draft.put_service(Service { rebalance, ..Service::clone(service) });
+/// Goes on with the rebalance of a service, if one is asked for.
+pub(super) fn rebalance(draft: &mut Draft<'_>, service: &Service, entropy: &mut dyn Entropy) {
+    let Some(mark) = &service.rebalance else { return };
+    let spread = Spread::new(draft.store(), service);
+    let far: Vec<_> =
+        mark.moving.iter().map(|task| (*task, how_far(draft.store(), &spread, *task))).collect();
+    let mut next = Rebalance::clone(mark);
+    for (task, _) in far.iter().filter(|(_, far)| *far == Move::Done) {
+        next.moving.remove(task);
+        next.moved = next.moved.saturating_add(1);
     }
+    let far = far.into_iter().map(|(_, far)| far).max().unwrap_or(Move::Done);
+    let over = far == Move::Failed || !go_on(draft, service, &spread, (&mut next, far), entropy);
+    let rebalance = Some(next).filter(|_| !over);
+    draft.put_service(Service { rebalance, ..Service::clone(service) });
+}
+
+/// Begins another move when it is time for one; false when nothing is under way and nothing is left to do.
+fn go_on(
+    draft: &mut Draft<'_>,
+    service: &Service,
+    spread: &Spread,
+    (mark, far): (&mut Rebalance, Move),
+    entropy: &mut dyn Entropy,
+) -> bool {
+    let Some(node) = spread.crowded() else { return !mark.moving.is_empty() };
+    let most = usize::try_from(mark.parallelism).unwrap_or(usize::MAX);
+    if far == Move::Unplaced || mark.moving.len() >= most || is_in_change(service) {
+        return true;
+    }
+    let Some(task) = movable(draft.store(), service, mark, node) else {
+        return !mark.moving.is_empty() || is_unsettled(draft.store(), service);
+    };
+    let instance = Instance::of(&task);
+    let successor = new_task(service, instance, draft.now(), entropy);
+    change(draft, instance, UpdateOrder::StartFirst, successor);
+    mark.moving.insert(task.id);
+    true
+}
+
+/// Whether any of the service's tasks is yet to run, so that it may be one to move later.
+fn is_unsettled(store: &Store, service: &Service) -> bool {
+    let mut live = store.service_tasks(service.id).filter(|task| is_live(task));
+    live.any(|task| task.status.state != TaskState::Running)
 }
 
 /// Whether an update moves the service's tasks already.

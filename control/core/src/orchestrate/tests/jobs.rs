@@ -391,3 +391,29 @@ fn a_global_job_runs_again_on_every_node() {
     assert_eq!(iterations(&cluster, service), [(0, 3), (2, 3)].into());
     assert_eq!((completed(&cluster, service), unfinished(&cluster, service).len()), (6, 0));
 }
+
+#[test]
+fn what_completes_while_it_leaves_is_not_done_again() {
+    for limit in [0, 5] {
+        let mut init = crate::testing::init_request();
+        init.spec.task_history_limit = limit;
+        let mut cluster = VirtualCluster::with(init, 2, 5);
+        let service = cluster.create_service(job(1, 1)).unwrap();
+        cluster.run_for(secs(1));
+        let task = unfinished(&cluster, service)[0].clone();
+        cluster.behave(Behaviour { stop: secs(60), ..Behaviour::default() });
+        cluster.update_node(task.node.unwrap(), |spec| spec.availability = Availability::Drain).unwrap();
+        cluster.run_for(secs(1));
+        end(&mut cluster, &task, TaskState::Complete);
+        cluster.run_for(secs(120));
+        force_look(&mut cluster, service);
+        assert_eq!((completed(&cluster, service), unfinished(&cluster, service).len()), (1, 0), "{limit}");
+    }
+}
+
+/// Makes the leader look at the whole service.
+fn force_look(cluster: &mut VirtualCluster, service: ServiceId) {
+    cluster.update_service(service, |spec| spec.labels = [("a".to_owned(), "b".to_owned())].into()).unwrap();
+    cluster.new_leader();
+    cluster.run_for(SOON);
+}

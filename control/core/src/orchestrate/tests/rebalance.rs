@@ -207,3 +207,22 @@ fn only_replicated_services_are_rebalanced() {
     let refusal = cluster.rebalance_service(service, 0).unwrap_err().to_string();
     assert_eq!(refusal, "invalid parallelism: must be at least 1");
 }
+
+#[test]
+fn a_paused_update_does_not_keep_a_rebalance_open() {
+    let (mut cluster, service) = crowded(2, service_spec("web", 4));
+    cluster.behave(Behaviour { ends: Some((secs(1), TaskState::Failed)), ..Behaviour::default() });
+    cluster
+        .update_service(service, |spec| {
+            spec.task.container.image = "mesh/whoami:2".to_owned();
+            spec.task.restart.condition = RestartCondition::None;
+        })
+        .unwrap();
+    cluster.run_for(secs(30));
+    let state =
+        |cluster: &VirtualCluster| cluster.store.service(service).unwrap().update.clone().unwrap().state;
+    assert_eq!(state(&cluster), crate::object::UpdateState::Paused);
+    cluster.rebalance_service(service, 1).unwrap();
+    cluster.run_for(secs(30));
+    assert!(is_over(&cluster, service), "what is outdated is the updater's to move");
+}
