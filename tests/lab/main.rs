@@ -12,6 +12,7 @@ mod explain;
 mod failover;
 mod harness;
 mod headless;
+mod health;
 mod ingress;
 mod isolation;
 mod names;

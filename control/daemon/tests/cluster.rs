@@ -9,14 +9,17 @@
 #[allow(dead_code)]
 mod common;
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use common::{Cluster, PATIENCE, Worker};
-use mesh_core::object::{NodeState, TaskState};
+use mesh_core::object::{Health, NodeState, Task, TaskState};
 use mesh_core::spec::Role;
+use mesh_core::store::Store;
 use mesh_identity::{
     Authority, CertificateRequest, JoinToken, LiveTls, NODE_CERTIFICATE_LIFE, TokenSecret, TrustBundle,
 };
+use mesh_runtime::health::{HealthCheck, Probe};
 use meshd::error::DaemonError;
 use meshd::rpc::proto::AgentMessage;
 use meshd::rpc::proto::dispatcher_client::DispatcherClient;
@@ -222,4 +225,115 @@ async fn an_entry_that_changed_nothing_is_settled_too() {
     cluster.create_service("one", 2).await;
     cluster.wait_running(2).await;
     assert!(cluster.settled(PATIENCE).await.settled);
+}
+
+/// Every 10 ms, as often in a row as `retries` says.
+fn check(retries: u32) -> HealthCheck {
+    HealthCheck {
+        probe: Probe::Exec(vec!["probe".to_owned()]),
+        interval: Duration::from_millis(10),
+        timeout: PATIENCE,
+        start_period: Duration::ZERO,
+        start_interval: Duration::from_millis(10),
+        retries,
+    }
+}
+
+/// The only task, once its probe says this.
+async fn wait_health(cluster: &Cluster, health: Health) -> Arc<Task> {
+    let look = |store: &Store| {
+        let task = store.tasks().find(|task| !task.status.state.is_final())?;
+        let said = task.status.container.as_ref().map(|container| container.health);
+        (said == Some(health)).then(|| task.clone())
+    };
+    cluster.wait(&format!("task that is {health:?}"), look).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_task_runs_once_it_is_healthy_and_serves_while_it_is() {
+    let cluster = Cluster::start().await;
+    let worker = Worker::join(&cluster).await;
+    worker.runtime.probe_with(check(u32::MAX));
+    cluster.create_service("web", 1).await;
+    let starting = wait_health(&cluster, Health::Starting).await;
+    worker.runtime.wait_for(starting.id, "start").await;
+    let complaint = "health check failed: probe";
+    cluster
+        .wait("word of why it does not run", |store| {
+            let status = &store.task(starting.id)?.status;
+            (status.state == TaskState::Starting && status.err == complaint).then_some(())
+        })
+        .await;
+    worker.runtime.set_healthy(true);
+    let running = cluster.wait_running(1).await.remove(0);
+    let health = running.status.container.as_ref().map(|container| container.health);
+    assert_eq!((running.id, health, running.status.err.as_str()), (starting.id, Some(Health::Healthy), ""));
+    assert!(cluster.settled(PATIENCE).await.settled && worker.network.serves(running.id));
+
+    for _ in 0..3 {
+        worker.runtime.set_healthy(false);
+        let failing = wait_health(&cluster, Health::Failing).await;
+        assert_eq!((failing.status.state, failing.status.err.as_str()), (TaskState::Running, complaint));
+        assert!(cluster.settled(PATIENCE).await.settled && !worker.network.serves(running.id));
+        worker.runtime.set_healthy(true);
+        let healthy = wait_health(&cluster, Health::Healthy).await;
+        assert_eq!((healthy.id, healthy.status.err.as_str()), (running.id, ""));
+        assert!(cluster.settled(PATIENCE).await.settled && worker.network.serves(running.id));
+    }
+    assert_eq!(worker.runtime.log(running.id), ["prepare", "start"], "it was left alone all the time");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_unhealthy_task_is_withdrawn_stopped_and_replaced() {
+    let cluster = Cluster::start().await;
+    let worker = Worker::join(&cluster).await;
+    worker.runtime.probe_with(check(3));
+    worker.runtime.set_healthy(true);
+    cluster.create_service("web", 1).await;
+    let first = cluster.wait_running(1).await.remove(0);
+    worker.runtime.set_healthy(false);
+    let failed = cluster
+        .wait("end of the task", |store| {
+            store.task(first.id).filter(|task| task.status.state == TaskState::Failed).cloned()
+        })
+        .await;
+    let words = "task: non-zero exit (143): unhealthy container (health check failed: probe)";
+    assert_eq!(failed.status.err, words);
+    assert!(worker.network.withdrew_before_stop(first.id));
+    worker.runtime.set_healthy(true);
+    assert_ne!(cluster.wait_running(1).await.remove(0).id, first.id);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_task_that_is_never_healthy_fails_without_having_run() {
+    let cluster = Cluster::start().await;
+    let worker = Worker::join(&cluster).await;
+    worker.runtime.probe_with(check(2));
+    cluster.create_service("web", 1).await;
+    let failed = cluster.wait("end of a task", |store| {
+        store.tasks().find(|task| task.status.state == TaskState::Failed).cloned()
+    });
+    let failed = failed.await;
+    assert!(failed.status.err.contains("unhealthy container"), "{}", failed.status.err);
+    assert_eq!(failed.running_at, None);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restarted_worker_goes_on_probing() {
+    let cluster = Cluster::start().await;
+    let worker = Worker::join(&cluster).await;
+    worker.runtime.probe_with(check(u32::MAX));
+    worker.runtime.set_healthy(true);
+    cluster.create_service("web", 1).await;
+    let task = cluster.wait_running(1).await.remove(0);
+    let worker = worker.restart().await;
+    worker.served().await;
+    worker.runtime.set_healthy(false);
+    let failing = wait_health(&cluster, Health::Failing).await;
+    let worker = worker.restart().await;
+    worker.served().await;
+    assert_eq!(failing.id, task.id);
+    worker.runtime.set_healthy(true);
+    assert_eq!(wait_health(&cluster, Health::Healthy).await.id, task.id);
+    assert_eq!(worker.runtime.log(task.id), ["prepare", "start"]);
 }

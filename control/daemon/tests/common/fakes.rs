@@ -1,7 +1,7 @@
 //! A runtime without processes and a network without packets. Both write what they are asked into one
 //! journal, so that a test sees the order.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -34,8 +34,8 @@ pub struct FakeRuntime {
     changed: Arc<Notify>,
     /// How tasks are probed that are prepared from now on,
     check: Arc<Mutex<Option<HealthCheck>>>,
-    /// and which of them fail their probes.
-    failing: Arc<Mutex<BTreeSet<TaskId>>>,
+    /// and what their probes say.
+    healthy: Arc<Mutex<bool>>,
 }
 
 fn netns(task: TaskId) -> String {
@@ -77,19 +77,14 @@ impl FakeRuntime {
         assert!(done.is_ok(), "{task} saw no {what}: {:?}", self.log(task));
     }
 
-    /// Tasks are probed so from now on.
+    /// Tasks that are prepared from now on are probed so.
     pub fn probe_with(&self, check: HealthCheck) {
         *self.check.lock().unwrap() = Some(check);
     }
 
-    /// What the probes of a task say from now on.
-    pub fn set_healthy(&self, task: TaskId, healthy: bool) {
-        let mut failing = self.failing.lock().unwrap();
-        if healthy {
-            failing.remove(&task)
-        } else {
-            failing.insert(task)
-        };
+    /// What all probes say from now on; at first they fail.
+    pub fn set_healthy(&self, healthy: bool) {
+        *self.healthy.lock().unwrap() = healthy;
     }
 
     /// The process of a task ends.
@@ -131,12 +126,12 @@ impl TaskRuntime for FakeRuntime {
 
     async fn probe(
         &self,
-        task: &TaskId,
+        _task: &TaskId,
         probe: &Probe,
         _limit: Duration,
     ) -> Result<ProbeOutcome, RuntimeError> {
-        let healthy = !self.failing.lock().unwrap().contains(task);
-        Ok(ProbeOutcome { healthy, output: format!("{probe}") })
+        let healthy = *self.healthy.lock().unwrap();
+        Ok(ProbeOutcome { healthy, output: probe.to_string() })
     }
 
     async fn stop(&self, task: &TaskId) -> Result<Option<i32>, RuntimeError> {
@@ -184,6 +179,16 @@ impl FakeNetwork {
         self.last_before(task, "stop").is_some_and(|(attached, serving)| {
             attached.contains(&netns(task)) && !serving.contains(&netns(task))
         })
+    }
+
+    /// Whether new flows go to the task now.
+    pub fn serves(&self, task: TaskId) -> bool {
+        let journal = self.journal.lock().unwrap();
+        let last = journal.iter().rev().find_map(|entry| match entry {
+            Entry::Network { serving, .. } => Some(serving.contains(&netns(task))),
+            Entry::Runtime(..) => None,
+        });
+        last.unwrap_or(false)
     }
 
     fn last_before(&self, task: TaskId, what: &'static str) -> Option<(Vec<String>, Vec<String>)> {
