@@ -4,11 +4,12 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use mesh_core::object::{Health, Task, TaskState, TaskStatus};
+use mesh_core::time::Timestamp;
 
 use super::facts::LocalTask;
 use super::probing::Probing;
 use super::saved::SavedTask;
-use super::task::{Presence, Report, TaskRun, Wanted};
+use super::task::{Presence, Process, Report, TaskRun, Wanted};
 use crate::clock::now;
 
 /// A task, with what the agent knows and has told of it.
@@ -19,6 +20,8 @@ pub(super) struct Entry {
     pub dns_client: Option<Ipv4Addr>,
     /// Number of the view that brings the task to its place.
     pub settles_at: u64,
+    /// Since when it is in its state, where an earlier daemon started it.
+    adopted: Option<Timestamp>,
     /// Its probes, while it is probed.
     pub probing: Option<Probing>,
     /// What its probe says is not told yet.
@@ -36,6 +39,7 @@ impl Entry {
             status,
             dns_client: None,
             settles_at: u64::MAX,
+            adopted: None,
             probing: None,
             health_untold: false,
         }
@@ -48,12 +52,14 @@ impl Entry {
             run.health = container.health;
             run.complaint.clone_from(&status.err);
         }
-        Self { run, status, dns_client, ..Self::new(&task) }
+        let runs = matches!(run.process, Process::Running { .. });
+        let adopted = runs.then_some(status.timestamp);
+        Self { run, adopted, status, dns_client, ..Self::new(&task) }
     }
 
-    /// How long ago it came to its state.
+    /// How long ago it was started, when its probes begin: just now, or as far as is known by an earlier daemon.
     pub fn age(&self) -> Duration {
-        now().since(self.status.timestamp)
+        self.adopted.map_or(Duration::ZERO, |since| now().since(since))
     }
 
     /// Its probe says something else; it is told with the next report, or by [`Self::tell_health`].

@@ -162,7 +162,7 @@ impl TaskRun {
         let mut run = Self { state, ..Self::new(wanted) };
         let started = state >= TaskState::Starting;
         if let Some((prepared, process)) = found {
-            run.prepared = Some(prepared);
+            run.set_prepared(prepared);
             run.process = match process {
                 RunState::Running { pid } => Process::Running { pid },
                 RunState::Exited { code } => Process::Exited { code },

@@ -74,6 +74,14 @@ fn what_a_probe_says_decides() {
 }
 
 #[test]
+fn a_restarted_daemon_waits_for_the_probe_of_what_it_starts() {
+    let run = TaskRun::adopted(Wanted::Running, TaskState::Ready, Some((probed(), RunState::Prepared)));
+    assert_eq!(run.health, Health::Starting);
+    let run = TaskRun::adopted(Wanted::Running, TaskState::Ready, Some((prepared(), RunState::Prepared)));
+    assert_eq!(run.health, Health::None);
+}
+
+#[test]
 fn only_what_runs_and_should_is_probed() {
     use TaskState::{Failed, Ready, Running, Starting};
     let cases = [
