@@ -1,5 +1,6 @@
 //! Rolling updates on virtual time: which places change when, and how it ends.
 
+mod contents;
 mod failures;
 mod global;
 mod leaders;

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use super::VirtualCluster;
 use crate::command::{self, Refusal};
-use crate::id::{NetworkId, NodeId, ServiceId};
+use crate::content::{ContentKind, ContentSpec};
+use crate::id::{Id, NetworkId, NodeId, ServiceId};
 use crate::spec::{NetworkSpec, NodeSpec, ServiceSpec};
 
 impl VirtualCluster {
@@ -55,6 +56,20 @@ impl VirtualCluster {
     /// Removes a service.
     pub fn remove_service(&mut self, id: ServiceId) -> Result<(), Refusal> {
         let transaction = command::remove_service(&self.store, id, self.now)?;
+        self.commit(&transaction).expect("made from this store");
+        Ok(())
+    }
+
+    /// Makes a secret or config.
+    pub fn create_content<K: ContentKind>(&mut self, spec: ContentSpec) -> Result<Id<K>, Refusal> {
+        let (id, transaction) = command::create_content(&self.store, spec, self.now, &mut self.entropy)?;
+        self.commit(&transaction).expect("made from this store");
+        Ok(id)
+    }
+
+    /// Removes a secret or config.
+    pub fn remove_content<K: ContentKind>(&mut self, id: Id<K>) -> Result<(), Refusal> {
+        let transaction = command::remove_content(&self.store, id, self.now)?;
         self.commit(&transaction).expect("made from this store");
         Ok(())
     }
