@@ -18,6 +18,8 @@ const MANAGERS: u8 = 3;
 /// Words that appear nowhere but in what the tests create.
 const NAME: &str = "quillwort";
 const PASSWORD: &str = "zygodactyl";
+const SECRET: &str = "hippocrepiform";
+const CONFIG: &str = "borborygmus";
 
 /// How an unlock key begins.
 const PREFIX: &str = "SWMKEY-1-";
@@ -45,29 +47,37 @@ fn files(dir: &Path) -> Vec<PathBuf> {
 /// The files below `dir` that hold these bytes.
 fn holding(dir: &Path, wanted: &[u8]) -> Vec<PathBuf> {
     assert!(wanted.len() >= 8, "{wanted:?} is too short to look for");
-    let holds = |path: &PathBuf| {
-        let bytes = fs::read(path).unwrap();
-        bytes.windows(wanted.len()).any(|window| window == wanted)
-    };
-    files(dir).into_iter().filter(holds).collect()
+    files(dir).into_iter().filter(|path| holds(&fs::read(path).unwrap(), wanted)).collect()
 }
 
-/// Makes what is to be looked for: services, a password in a task's environment, and enough writes for
-/// snapshots. Answers the words. None of the services has a task: a node's view names those that it runs.
+fn holds(bytes: &[u8], wanted: &[u8]) -> bool {
+    bytes.windows(wanted.len()).any(|window| window == wanted)
+}
+
+/// Makes what is to be looked for: a secret, a config, services that need both, a password in a task's
+/// environment, and enough writes for snapshots. Answers the words. None of the services has a task: a node's view names those that it runs.
 fn fill(lab: &Lab) -> Vec<String> {
     lab.ctl(&["swarm", "update", "--snapshot-interval", SNAPSHOT]).ok();
+    for (kind, data) in [("secret", SECRET), ("config", CONFIG)] {
+        let create = [kind, "create", &format!("{NAME}-{kind}"), "-"];
+        meshctl_told(&lab.socket(MANAGERS), &create, data).ok();
+    }
     let password = format!("SECRET={PASSWORD}");
+    let (secret, config) = (format!("{NAME}-secret"), format!("{NAME}-config"));
     for number in 0..40 {
         let name = format!("{NAME}-{number}");
         let create =
             ["service", "create", "-d", "-q", "--name", &name, "--replicas", "0", "--env", &password];
-        lab.ctl(&[&create[..], &["mesh/whoami:1"]].concat()).ok();
+        let image = ["--secret", &secret, "--config", &config, "mesh/whoami:1"];
+        lab.ctl(&[&create[..], &image].concat()).ok();
     }
-    let secret = |role: &str| {
+    let token = |role: &str| {
         let token = lab.ctl(&["swarm", "join-token", "-q", role]).ok();
         token.trim().rsplit('-').next().unwrap().to_owned()
     };
-    vec![NAME.to_owned(), PASSWORD.to_owned(), secret("worker"), secret("manager")]
+    let encoded = [SECRET, CONFIG].map(|data| BASE64_STANDARD_NO_PAD.encode(data));
+    let given = [NAME, PASSWORD, SECRET, CONFIG].map(str::to_owned);
+    [given.to_vec(), encoded.to_vec(), vec![token("worker"), token("manager")]].concat()
 }
 
 /// Turns autolock on and waits until the keys of every manager are sealed. Answers the unlock key.
@@ -104,6 +114,7 @@ fn nothing_secret_lies_in_clear_on_a_managers_disk() {
         for word in &words {
             let shown = String::from_utf8_lossy(word);
             assert_eq!(holding(&disk, word), Vec::<PathBuf>::new(), "{shown} on n{node}");
+            assert!(!holds(&lab.log(node), word), "{shown} in the log of n{node}");
         }
     }
 }

@@ -145,6 +145,11 @@ impl Lab {
         self.layout.disk(node_name(node))
     }
 
+    /// What a node's meshd said.
+    pub fn log(&self, node: u8) -> Vec<u8> {
+        std::fs::read(self.layout.log(node_name(node))).unwrap()
+    }
+
     /// `GET path` of a node's API, as JSON.
     #[track_caller]
     pub fn api(&self, node: u8, path: &str) -> Value {

@@ -6,6 +6,7 @@
 mod at_rest;
 mod bad_input;
 mod call;
+mod contents;
 mod crash;
 mod demo;
 mod explain;

@@ -156,3 +156,33 @@ async fn updates_take_away_and_add() {
         "{sent}"
     );
 }
+
+#[tokio::test]
+async fn a_new_version_goes_to_every_service_that_has_an_older_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("data");
+    std::fs::write(&path, "hunter3").unwrap();
+    let path = path.to_str().unwrap();
+    let other = WEB.replace("webid", "otherid").replace("\"old\"", "\"other\"").replace("s0id", "s9id");
+    let old = r#"{"ID":"s0id","Spec":{"Name":"old","Labels":{"tier":"back"}}}"#;
+    let fake = Fake::new(&[
+        ("GET /secrets", 200, &format!("[{old}]")),
+        ("GET /services", 200, &format!("[{WEB},{other}]")),
+        ("POST /secrets/create", 201, r#"{"ID":"s1id"}"#),
+        ("POST /services/webid/update", 200, "{}"),
+    ]);
+    assert_eq!(fake.says(&["secret", "rotate", "-d", "old", path]).await, "old.v2\nweb gets old.v2\n");
+    let sent = fake.changes();
+    assert_eq!(sent.len(), 2, "{sent:?}");
+    assert_eq!(
+        sent[0],
+        r#"POST /secrets/create {"Name":"old.v2","Labels":{"tier":"back"},"Data":"aHVudGVyMw=="}"#
+    );
+    let reference =
+        r#"[{"File":{"Name":"old","UID":"0","GID":"0","Mode":292},"SecretID":"s1id","SecretName":"old.v2"}]"#;
+    assert!(
+        sent[1].starts_with("POST /services/webid/update?version=7 ") && sent[1].contains(reference),
+        "{sent:?}"
+    );
+    assert_eq!(fake.says(&["secret", "rotate", "-d", "nope", path]).await, "no such secret: nope\n");
+}

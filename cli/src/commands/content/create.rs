@@ -52,7 +52,8 @@ pub async fn run(kind: Kind, args: CreateArgs, client: &Client, shell: &mut Shel
     Ok(shell.line(&id)?)
 }
 
-fn read(path: &str) -> std::io::Result<Vec<u8>> {
+/// The bytes of a file, or of standard input.
+pub fn read(path: &str) -> std::io::Result<Vec<u8>> {
     let source: Box<dyn Read> = match path {
         "-" => Box::new(std::io::stdin()),
         path => Box::new(File::open(path)?),

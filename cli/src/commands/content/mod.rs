@@ -3,6 +3,7 @@
 mod create;
 mod inspect;
 mod ls;
+mod rotate;
 
 use clap::Subcommand;
 
@@ -48,6 +49,8 @@ pub enum Verb {
     Ls(ls::LsArgs),
     /// Show some in full; the data of configs alone
     Inspect(inspect::InspectArgs),
+    /// Make a new version and roll it out to the services that have an older one
+    Rotate(rotate::RotateArgs),
     /// Remove some that no service needs
     #[command(
         alias = "remove",
@@ -66,6 +69,7 @@ pub async fn run(kind: Kind, verb: Verb, client: &Client, shell: &mut Shell) -> 
         Verb::Create(args) => create::run(kind, args, client, shell).await,
         Verb::Ls(args) => ls::run(kind, &args, client, shell).await,
         Verb::Inspect(args) => inspect::run(kind, &args, client, shell).await,
+        Verb::Rotate(args) => rotate::run(kind, args, client, shell).await,
         Verb::Rm { names } => {
             each(&names, shell, |name| async move {
                 client.remove_content(kind, name).await.map_err(|error| error.named(kind.word(), name))

@@ -1,8 +1,8 @@
 //! `meshctl service`
 
-mod converge;
+pub(super) mod converge;
 mod create;
-mod flags;
+pub(super) mod flags;
 mod inspect;
 mod ls;
 mod pretty;

@@ -101,23 +101,19 @@ impl<K: ContentKind> ContentTable<K> {
     }
 
     pub(super) fn index_user(&mut self, old: Option<&Service>, new: Option<&Service>) {
-        for service in old.into_iter() {
-            for id in needed(service) {
-                self.users.remove(&(id, service.id));
-            }
+        for user in old.into_iter().flat_map(uses) {
+            self.users.remove(&user);
         }
-        for service in new.into_iter() {
-            for id in needed(service) {
-                self.users.insert((id, service.id));
-            }
+        for user in new.into_iter().flat_map(uses) {
+            self.users.insert(user);
         }
     }
 }
 
 /// What a service's tasks get, or would get again if the update that is under way failed.
-fn needed<K: ContentKind>(service: &Service) -> impl Iterator<Item = Id<K>> {
+fn uses<K: ContentKind>(service: &Service) -> impl Iterator<Item = (Id<K>, ServiceId)> {
     let updating = service.update.as_ref().is_some_and(|update| update.state == UpdateState::Updating);
     let before = service.previous_spec.as_ref().filter(|_| updating).map(|spec| &spec.task);
     let specs: [Option<&TaskSpec>; 2] = [Some(&service.spec.task), before];
-    specs.into_iter().flatten().flat_map(|spec| K::references(spec)).map(|(id, _)| id)
+    specs.into_iter().flatten().flat_map(|spec| K::references(spec)).map(|(id, _)| (id, service.id))
 }

@@ -59,12 +59,19 @@ impl ContentChanges {
 }
 
 /// What secrets and configs of a service have alike.
-trait Reference: Clone {
+pub trait Reference: Clone {
+    /// Which of them it is.
     const KIND: Kind;
+    /// Those of a service.
     fn list(spec: &mut ServiceSpec) -> &mut Option<Vec<Self>>;
+    /// What it refers to.
+    fn id(&self) -> &str;
+    /// The name of that.
     fn name(&self) -> &str;
+    /// The file that it becomes.
     fn file(&self) -> Option<&FileTarget>;
-    fn set_id(&mut self, id: &str);
+    /// Refers to something else, with the same file.
+    fn set(&mut self, id: &str, name: &str);
 }
 
 impl Reference for SecretReference {
@@ -72,14 +79,18 @@ impl Reference for SecretReference {
     fn list(spec: &mut ServiceSpec) -> &mut Option<Vec<Self>> {
         &mut spec.task_template.container_spec.get_or_insert_default().secrets
     }
+    fn id(&self) -> &str {
+        &self.secret_id
+    }
     fn name(&self) -> &str {
         &self.secret_name
     }
     fn file(&self) -> Option<&FileTarget> {
         self.file.as_ref()
     }
-    fn set_id(&mut self, id: &str) {
+    fn set(&mut self, id: &str, name: &str) {
         id.clone_into(&mut self.secret_id);
+        name.clone_into(&mut self.secret_name);
     }
 }
 
@@ -88,14 +99,18 @@ impl Reference for ConfigReference {
     fn list(spec: &mut ServiceSpec) -> &mut Option<Vec<Self>> {
         &mut spec.task_template.container_spec.get_or_insert_default().configs
     }
+    fn id(&self) -> &str {
+        &self.config_id
+    }
     fn name(&self) -> &str {
         &self.config_name
     }
     fn file(&self) -> Option<&FileTarget> {
         self.file.as_ref()
     }
-    fn set_id(&mut self, id: &str) {
+    fn set(&mut self, id: &str, name: &str) {
         id.clone_into(&mut self.config_id);
+        name.clone_into(&mut self.config_name);
     }
 }
 
@@ -121,9 +136,10 @@ async fn add<R: Reference>(spec: &mut ServiceSpec, added: &[R], client: &Client)
     let list = R::list(spec).get_or_insert_default();
     for reference in added {
         let missing = || CliError::Refused(format!("{word} not found: {}", reference.name()));
-        let mut reference = reference.clone();
-        reference.set_id(ids.get(reference.name()).ok_or_else(missing)?);
-        list.push(reference);
+        let id = ids.get(reference.name()).ok_or_else(missing)?;
+        let mut known = reference.clone();
+        known.set(id, reference.name());
+        list.push(known);
     }
     Ok(())
 }
