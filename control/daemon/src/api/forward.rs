@@ -21,7 +21,8 @@ use crate::rpc::forward::{API_PREFIX, ForwardError, Lane, Passed, ToLeader};
 
 /// Paths under which the cluster answers. Events are not among them: every manager tells them from its own store,
 /// so that they go on when the leader changes;
-const CLUSTERS: [&str; 6] = ["/services", "/tasks", "/nodes", "/networks", "/swarm", "/mesh/v1"];
+const CLUSTERS: [&str; 8] =
+    ["/services", "/tasks", "/nodes", "/networks", "/secrets", "/configs", "/swarm", "/mesh/v1"];
 
 /// but for these, which are about a node and its dataplane.
 const OWN: [&str; 7] = [
@@ -151,6 +152,8 @@ mod tests {
             "/tasks/x",
             "/nodes/n/update",
             "/networks",
+            "/secrets/create",
+            "/configs",
             "/swarm",
             "/swarm/update",
             "/swarm/unlockkey",
