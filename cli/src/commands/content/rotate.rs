@@ -130,7 +130,7 @@ async fn roll_out(
         let name = &service.spec.name;
         shell.note(&format!("{name} gets {}", new.name));
         let before = service.update_status.as_ref();
-        let wanted = Wanted { id: &service.id, name, before, rollback: false };
+        let wanted = Wanted { id: &service.id, name, before, ..Wanted::default() };
         converge::wait(&wanted, flags, client, shell).await?;
     }
     if failed { Err(CliError::Told) } else { Ok(()) }
