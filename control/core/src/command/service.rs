@@ -63,14 +63,13 @@ pub fn update_service(
     if std::mem::discriminant(&spec.mode) != std::mem::discriminant(&old.spec.mode) {
         return Err(Refusal::invalid("mode", "service mode change is not allowed"));
     }
-    let service = with_spec(store, old, spec, now)?;
+    let mut service = with_spec(store, old, spec, now)?;
     // What leaves a change under way alone leaves the way back from it alone, too.
-    let (previous_spec, update) = if goes_on(old, &service) {
-        (old.previous_spec.clone(), old.update.clone())
-    } else {
-        (previous(old, &service), update::begin(store, &service, now))
-    };
-    let service = Service { previous_spec, update, ..service };
+    if !goes_on(old, &service) {
+        service.previous_spec = previous(old, &service);
+        let update = update::begin(store, &service, now);
+        service = begun(old, Service { update, ..service });
+    }
     Ok(Transaction { at: now, writes: vec![Write::update(service.into())] })
 }
 
@@ -119,7 +118,17 @@ pub(crate) fn restored(
     let previous = old.previous_spec.as_deref().ok_or(Refusal::NoPreviousSpec { service: old.id })?;
     let service = Service { previous_spec: None, ..with_spec(store, old, previous.clone(), now)? };
     let update = update::begin_rollback(store, &service, message, now);
-    Ok(Service { update, ..service })
+    Ok(begun(old, Service { update, ..service }))
+}
+
+/// Gives a change of tasks that begins a version of its own, also where it wants the same as one that did not
+/// come to its end: what that one did to a place is no turn of the new one.
+fn begun(old: &Service, mut service: Service) -> Service {
+    let changes = service.update.as_ref().is_some_and(|update| update.slots > 0);
+    if changes && service.spec_version == old.spec_version {
+        service.spec_version += 1;
+    }
+    service
 }
 
 /// A service with another spec and what follows from that: addresses and ports, and a new version or run when

@@ -6,6 +6,7 @@ mod global;
 mod leaders;
 mod orders;
 mod rollback;
+mod storm;
 mod sweep;
 mod targets;
 

@@ -218,3 +218,24 @@ fn networks_and_their_addresses_change_with_the_service() {
     }
     cluster.check_assignments();
 }
+
+#[test]
+fn what_failed_before_a_paused_update_goes_on_is_tried_anew_and_counts_anew() {
+    for order in [UpdateOrder::StopFirst, UpdateOrder::StartFirst] {
+        let (mut cluster, service) = updating(2, 3, UpdateConfig { order, ..UpdateConfig::default() });
+        cluster.update_service(service, |spec| spec.task.restart.condition = RestartCondition::None).unwrap();
+        until_state(&mut cluster, service, UpdateState::Completed);
+        set_image(&mut cluster, service, BAD);
+        until_state(&mut cluster, service, UpdateState::Paused);
+        let first = update(&cluster, service).failed;
+        cluster.update_service(service, |_| {}).unwrap();
+        until_state(&mut cluster, service, UpdateState::Paused);
+        let second = update(&cluster, service).failed;
+        assert!(second.len() == 1 && second.is_disjoint(&first), "{order:?}");
+        cluster.behave_image(BAD, Behaviour::default());
+        cluster.update_service(service, |_| {}).unwrap();
+        until_state(&mut cluster, service, UpdateState::Completed);
+        let left = if order == UpdateOrder::StartFirst { 3 } else { 1 };
+        assert_eq!(images(&cluster, service), all(BAD, left), "{order:?}");
+    }
+}
