@@ -22,6 +22,7 @@ mod path;
 mod ports;
 mod recovery;
 mod restart;
+mod services;
 mod sessions;
 mod traffic;
 mod verbs;

@@ -105,11 +105,13 @@ impl Names {
         self.nodes.get(id).unwrap_or(id)
     }
 
-    /// `SERVICE.SLOT`, for global services `SERVICE.NODEID`.
+    /// `SERVICE.SLOT`, for global services `SERVICE.NODEID`, as the task's own name has it.
     fn slot(&self, task: &Task) -> String {
-        match task.slot {
-            0 => format!("{}.{}", self.service(task), task.node_id),
-            slot => format!("{}.{slot}", self.service(task)),
+        let service = self.service(task);
+        match task.name.rsplit('.').nth(1) {
+            Some(place) => format!("{service}.{place}"),
+            None if task.slot == 0 => format!("{service}.{}", task.node_id),
+            None => format!("{service}.{}", task.slot),
         }
     }
 }
@@ -229,5 +231,14 @@ mod tests {
             ..ListArgs::default()
         };
         assert_eq!(shown(tasks(), &lines), "web.1 \nweb.1 \"task: non-zero exit (137) and much more\"\n");
+    }
+
+    #[test]
+    fn a_task_stands_in_the_place_of_its_name() {
+        let of_job =
+            Task { name: "job.1.aaaa".to_owned(), slot: 0, ..task("a", 0, 1, "complete", "running", "") };
+        let text =
+            shown(vec![of_job], &ListArgs { format: Some("{{.Name}}".to_owned()), ..ListArgs::default() });
+        assert_eq!(text, "web.1\n");
     }
 }

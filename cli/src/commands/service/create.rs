@@ -148,7 +148,7 @@ mod tests {
         for (words, reason) in [
             ("", "required"),
             ("--replicas x img", "invalid value 'x' for '--replicas"),
-            ("--replicas -1 img", "--replicas"),
+            ("--replicas -1 img", "invalid value '-1' for '--replicas"),
             (
                 "--mode global --replicas 2 img",
                 "replicas can only be used with replicated or replicated-job mode",

@@ -31,7 +31,7 @@ pub struct Task {
     /// The service.
     #[serde(rename = "ServiceID")]
     pub service_id: String,
-    /// Which of the replicas; 0 for a global service.
+    /// Which of the replicas, from 1, of a replicated job from 0; 0 for a global service.
     #[serde(skip_serializing_if = "blank")]
     pub slot: u64,
     /// Where it runs; empty until it is placed.

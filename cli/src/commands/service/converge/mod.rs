@@ -2,6 +2,7 @@
 //! (`GET /mesh/v1/watch`), so the command returns the moment it holds; with `--monitor` it goes on to watch for as
 //! long as an update watches its tasks.
 
+mod picture;
 mod seen;
 mod update;
 
@@ -11,7 +12,8 @@ use mesh_api::engine::service::UpdateStatus;
 use mesh_api::mesh::WatchEvent;
 use tokio::time::timeout;
 
-use self::seen::{Goal, Seen};
+use self::picture::Goal;
+use self::seen::Seen;
 use super::flags::WaitFlags;
 use super::settle::settle;
 use crate::client::{Client, escape};

@@ -35,10 +35,10 @@ impl Mode {
 #[derive(Debug, Default, Args)]
 pub struct ScaleFlags {
     /// Number of tasks; of a job, runs that have to complete [default: 1]
-    #[arg(long, value_name = "NUMBER")]
+    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
     replicas: Option<u64>,
     /// Runs of a job at once [default: --replicas]
-    #[arg(long, value_name = "NUMBER")]
+    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
     max_concurrent: Option<u64>,
     /// Most tasks of the service on one node; 0 is unlimited
     #[arg(long, value_name = "NUMBER")]

@@ -24,7 +24,7 @@ pub fn show(task: &Task, store: &Store) -> WireTask {
         labels: Map::new(),
         spec: show_task(&task.spec),
         service_id: task.service.to_string(),
-        slot: u64::from(task.slot),
+        slot: slot(task),
         node_id: task.node.map(|node| node.to_string()).unwrap_or_default(),
         status: show_status(task),
         desired_state: state_word(task.desired_state).to_owned(),
@@ -33,6 +33,12 @@ pub fn show(task: &Task, store: &Store) -> WireTask {
         networks_attachments: task.endpoints.iter().filter_map(attachment).collect(),
         job_iteration: task.job_iteration.map(|index| Version { index }),
     }
+}
+
+/// Which of the replicas; Docker counts the runs of a replicated job from 0, and its command line relies on that.
+fn slot(task: &Task) -> u64 {
+    let before_first = u32::from(task.job_iteration.is_some());
+    u64::from(task.slot.saturating_sub(before_first))
 }
 
 fn show_status(task: &Task) -> TaskStatus {
@@ -86,5 +92,22 @@ pub fn state_word(state: TaskState) -> &'static str {
         TaskState::Rejected => "rejected",
         TaskState::Remove => "remove",
         TaskState::Orphaned => "orphaned",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::agent::samples;
+
+    #[test]
+    fn runs_of_a_job_are_counted_from_nothing_and_named_from_one() {
+        let store = Store::default();
+        let replica = show(&samples::task(1, 3), &store);
+        assert_eq!((replica.slot, replica.job_iteration), (3, None));
+        let run = Task { job_iteration: Some(7), ..samples::task(1, 1) };
+        let shown = show(&run, &store);
+        assert_eq!((shown.slot, shown.job_iteration), (0, Some(Version { index: 7 })));
+        assert!(shown.name.starts_with("web.1."), "{}", shown.name);
     }
 }
