@@ -20,8 +20,8 @@ type Failed = Box<dyn Error + Send + Sync>;
 type Part = (&'static str, fn(&mut Vec<Row>) -> Result<(), Failed>);
 
 const PARTS: [Part; 5] = [
-    ("scheduler", schedule::scheduler),
-    ("simulation", schedule::simulation),
+    ("control plane: scheduler", schedule::scheduler),
+    ("control plane: simulation", schedule::simulation),
     ("control plane: one manager", control::one_manager),
     ("control plane: three managers", control::three_managers),
     ("control plane: tasks", control::tasks),

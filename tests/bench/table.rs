@@ -37,6 +37,12 @@ impl Row {
         }
     }
 
+    /// A figure that nothing is asked of.
+    pub fn figure(what: &str, reference: &'static str, figure: f64, unit: &str) -> Self {
+        let ours = format!("{} {unit}", rounded(figure));
+        Self { what: what.to_owned(), reference, ours, target: String::new(), meets: None }
+    }
+
     /// A figure that could not be had.
     pub fn not_measured(what: &str, why: &str) -> Self {
         let ours = format!("not measured: {why}");

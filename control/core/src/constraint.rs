@@ -108,18 +108,12 @@ impl FromStr for SpreadPreference {
 }
 
 impl Constraint {
-    /// Whether a node fulfils it. A label that a node does not have is as good as an empty one.
+    /// Whether a node fulfils it. Values are compared without regard to case, as Swarm does; a label that a node
+    /// does not have is as good as an empty one.
     pub fn matches(&self, node: &Node) -> bool {
         let same = match &self.key {
-            ConstraintKey::NodeId => node.id.to_string() == self.value,
             ConstraintKey::NodeIp => address_in(node.status.addr, &self.value),
-            ConstraintKey::NodeHostname
-            | ConstraintKey::NodeRole
-            | ConstraintKey::PlatformOs
-            | ConstraintKey::PlatformArch => self.key.value_of(node).eq_ignore_ascii_case(&self.value),
-            ConstraintKey::NodeLabel(_) | ConstraintKey::EngineLabel(_) => {
-                self.key.value_of(node) == self.value
-            }
+            key => key.value_of(node).eq_ignore_ascii_case(&self.value),
         };
         same == self.equal
     }
@@ -224,7 +218,8 @@ mod tests {
             ("node.platform.os == linux", true),
             ("node.platform.arch==aarch64", false),
             ("node.labels.zone==a", true),
-            ("node.labels.zone==A", false),
+            ("node.labels.zone==A", true),
+            ("node.labels.Zone==a", false),
             ("NODE.LABELS.zone==a", true),
             ("node.labels.none==a", false),
             ("node.labels.none!=a", true),

@@ -311,7 +311,7 @@ pub struct Constraint {
     pub key: ConstraintKey,
     /// True for `==`, false for `!=`.
     pub equal: bool,
-    /// Value to compare with (case-insensitive for roles and host names, an address or CIDR for `node.ip`).
+    /// Value to compare with, without regard to case; an address or CIDR for `node.ip`.
     pub value: String,
 }
 

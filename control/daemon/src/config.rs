@@ -202,14 +202,20 @@ mod tests {
     fn flags_go_over_the_file_and_the_file_over_defaults() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("meshd.toml");
-        fs::write(&path, "data-dir = \"/srv/mesh\"\nuplinks = [\"eth1\"]\nlisten-addr = \":2400\"\n")
-            .unwrap();
+        fs::write(
+            &path,
+            "data-dir = \"/srv/mesh\"\nuplinks = [\"eth1\"]\nlisten-addr = \":2400\"\n\
+            node-generic-resources = [\"gpu=UUID1\", \"ssd=2\"]\n",
+        )
+        .unwrap();
         let settings = Settings { config: Some(path), data_dir: Some("/flag".into()), ..Settings::default() };
         let config = Config::new(settings).unwrap();
         assert_eq!(config.data_dir, Path::new("/flag"));
         assert_eq!(config.uplinks, ["eth1"]);
         assert_eq!(config.listen_addr.to_string(), "0.0.0.0:2400");
         assert_eq!(config.run_dir, Path::new("/run/mesh"));
+        assert_eq!(config.generic["ssd"], GenericAmount::Discrete(2));
+        assert_eq!(config.generic["gpu"], GenericAmount::Named(["UUID1".to_owned()].into()));
     }
 
     #[test]
@@ -227,7 +233,8 @@ mod tests {
     #[test]
     fn values_that_cannot_be_are_refused_with_their_flag() {
         type Set = fn(&mut Settings);
-        let cases: [(&str, Set); 8] = [
+        let cases: [(&str, Set); 9] = [
+            ("--node-generic-resource", |s| s.node_generic_resources = vec!["gpu".into()]),
             ("--runtime", |s| s.runtime = Some("docker".into())),
             ("--xdp", |s| s.xdp = Some("native".into())),
             ("--metrics-addr", |s| s.metrics_addr = Some("127.0.0.1:9000".into())),

@@ -99,8 +99,10 @@ mod tests {
         let mut task = samples::task(1, 1);
         std::sync::Arc::make_mut(&mut task.spec).container.env =
             vec!["A=1".into(), "MESH_TASK_SLOT=99".into()];
+        let given = mesh_core::spec::GenericAmount::Named(["UUID1".into(), "UUID2".into()].into());
+        task.generic.insert("gpu".into(), given);
         let launch = launch(&task, &samples::node()).unwrap();
-        assert_eq!(launch.env[0], "A=1");
+        assert_eq!(launch.env[..2], ["A=1", "DOCKER_RESOURCE_GPU=UUID1,UUID2"]);
         assert_eq!(
             launch.env.iter().rfind(|line| line.starts_with("MESH_TASK_SLOT")).unwrap(),
             "MESH_TASK_SLOT=1"

@@ -15,7 +15,7 @@ fn sent_by(cluster: &mut VirtualCluster, act: impl FnOnce(&mut VirtualCluster)) 
     let before = cluster.sent;
     act(cluster);
     let now = cluster.sent;
-    Sent { full: now.full - before.full, increments: now.increments - before.increments }
+    Sent { full: now.full - before.full, increments: now.increments - before.increments, ..Sent::default() }
 }
 
 /// Two nodes, with tasks on both.
@@ -32,7 +32,7 @@ fn an_agent_that_comes_back_is_told_what_changed() {
     let resumed = sent_by(&mut cluster, |cluster| reconnect(cluster, 2));
     assert_eq!(
         resumed,
-        Sent { full: 0, increments: 1 },
+        Sent { full: 0, increments: 1, ..Sent::default() },
         "that nothing changed is said too: it opens the session"
     );
     cluster.silence(node(2));
@@ -46,7 +46,7 @@ fn an_agent_that_comes_back_is_told_what_changed() {
         cluster.resume(node(2));
         cluster.run_for(Duration::from_millis(1));
     });
-    assert_eq!(resumed, Sent { full: 0, increments: 1 });
+    assert_eq!(resumed, Sent { full: 0, increments: 1, ..Sent::default() });
     cluster.check_assignments();
     cluster.run_for(SOON);
     cluster.check_assignments();
@@ -83,7 +83,7 @@ fn a_new_leader_without_the_past_resumes_those_for_whom_nothing_changed() {
         cluster.resume(node(2));
         cluster.run_for(Duration::from_millis(1));
     });
-    assert_eq!(anew, Sent { full: 1, increments: 0 });
+    assert_eq!(anew, Sent { full: 1, increments: 0, ..Sent::default() });
     cluster.run_for(SOON);
     cluster.check_assignments();
 }
@@ -108,7 +108,7 @@ fn a_session_that_goes_on_is_compared_now_and_then() {
     assert_eq!(calm, Sent::default(), "what is as it should be is not sent");
     cluster.agent(node(2)).corrupt();
     let repaired = sent_by(&mut cluster, |cluster| cluster.run_for(secs(60)));
-    assert_eq!(repaired, Sent { full: 1, increments: 0 });
+    assert_eq!(repaired, Sent { full: 1, increments: 0, ..Sent::default() });
     cluster.check_assignments();
 }
 

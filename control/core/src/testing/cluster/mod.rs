@@ -58,13 +58,15 @@ pub struct VirtualCluster {
     agenda: BTreeSet<(Timestamp, NodeId)>,
 }
 
-/// How often agents were sent what.
+/// How often agents were sent what, and said something.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Sent {
     /// Everything.
     pub full: u64,
     /// What changed.
     pub increments: u64,
+    /// What they reported of their tasks, the other way.
+    pub reports: u64,
 }
 
 #[derive(Debug)]

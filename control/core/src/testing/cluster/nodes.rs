@@ -126,6 +126,7 @@ impl VirtualCluster {
         let Some(node) = self.nodes.get_mut(&id) else { return };
         let says_all = beats && node.beats.is_multiple_of(BEATS_TO_CHECK);
         if let Some((number, statuses)) = node.agent.report() {
+            self.sent.reports += 1;
             self.step(Event::Statuses { node: id, session, number, statuses });
         } else if let Some(held) = says_all.then(|| node.agent.held()).flatten() {
             self.step(Event::Held { node: id, session, held });

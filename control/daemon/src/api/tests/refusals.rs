@@ -44,6 +44,18 @@ fn cases() -> Vec<(&'static str, String, u16, &'static str)> {
             "Mode.Replicated.Replicas",
         ),
         (SERVICE, service(r#""Name":"x","Mode":{"Replicated":{"Replicas":4000000000}}"#), 400, "replicas"),
+        (
+            SERVICE,
+            r#"{"Name":"x","TaskTemplate":{"ContainerSpec":{"Image":"a"},"Resources":{"Reservations":{"GenericResources":[{"NamedResourceSpec":{"Kind":"gpu","Value":"a"}}]}}}}"#.to_owned(),
+            400,
+            "TaskTemplate.Resources.Reservations.GenericResources[0]: invalid argument for resource gpu",
+        ),
+        (
+            SERVICE,
+            r#"{"Name":"x","TaskTemplate":{"ContainerSpec":{"Image":"a"},"Resources":{"Reservations":{"GenericResources":[{"DiscreteResourceSpec":{"Kind":"g pu","Value":1}}]}}}}"#.to_owned(),
+            400,
+            "generic resources",
+        ),
         (SERVICE, port(8080, 80), 400, "port '8080' is already in use by service 'taken'"),
         (SERVICE, port(2377, 80), 400, "2377"),
         (SERVICE, port(22, 80), 400, "port 22/tcp is in use by a process on node n1"),
