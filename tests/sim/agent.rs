@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 
 use mesh_core::assignment::{AssignmentSet, AssignmentUpdate, Held};
 use mesh_core::id::{NodeId, SessionId, TaskId};
@@ -147,7 +148,8 @@ impl Agent {
 
     /// Loses something of what it was told, without noticing.
     pub fn rot(&mut self) -> bool {
-        self.set.services.pop_last().is_some() || self.set.peers.pop_last().is_some()
+        self.set.services.pop_last().is_some()
+            || Arc::make_mut(&mut self.set.peers).pop_last().is_some()
     }
 
     /// What it has, for a new session or to be compared.
