@@ -148,8 +148,7 @@ impl Agent {
 
     /// Loses something of what it was told, without noticing.
     pub fn rot(&mut self) -> bool {
-        self.set.services.pop_last().is_some()
-            || Arc::make_mut(&mut self.set.peers).pop_last().is_some()
+        self.set.services.pop_last().is_some() || Arc::make_mut(&mut self.set.peers).pop_last().is_some()
     }
 
     /// What it has, for a new session or to be compared.
