@@ -3,9 +3,10 @@
 use mesh_abi::conntrack::{Affinity, Flow};
 use mesh_abi::counter::Path;
 use mesh_abi::map;
+use mesh_abi::tunnel::{INGRESS_VNI, request_mac};
 
-use crate::packet::{ACK, FIN, RST, SYN, syn, tcp, udp};
-use crate::world::{ANN_IF, BLUE, BOB, BOB_IF, PEER, RIA, World, key, request_key};
+use crate::packet::{ACK, FIN, RST, SYN, mac, syn, tcp, udp};
+use crate::world::{ANN_IF, BLUE, BOB, BOB_IF, NODE, PEER, RIA, World, key, request_key};
 
 const TCP: u8 = 6;
 const UDP: u8 = 17;
@@ -176,4 +177,55 @@ fn published_flow_to_a_removed_backend_is_balanced_anew() {
     let mut world = passed_on(true);
     world.remove_endpoint(RIA);
     world.uplink(&syn(CLIENT, PUBLISHED)).reaches_task(BOB_IF, syn(CLIENT, BOB_PORT));
+}
+
+#[test]
+fn datagrams_leave_a_backend_that_gets_no_new_flows_and_connections_stay() {
+    let mut world = connected();
+    world.vip(&[BOB]);
+    world.task(ANN_IF, &udp(ANN_PORT, VIP_PORT)).reaches_task(BOB_IF, udp(ANN_PORT, BOB_PORT));
+    world.task(BOB_IF, &udp(BOB_PORT, ANN_PORT)).reaches_task(ANN_IF, udp(VIP_PORT, ANN_PORT));
+    world.task(ANN_IF, &udp(ANN_PORT, VIP_PORT)).reaches_task(BOB_IF, udp(ANN_PORT, BOB_PORT));
+    world.vip(&[RIA]);
+    world.retire(BOB);
+    let sent = udp(ANN_PORT, VIP_PORT);
+    world.task(ANN_IF, &sent).enters_tunnel(BLUE, PEER, udp(ANN_PORT, RIA_PORT));
+    world.task(ANN_IF, &sent).enters_tunnel(BLUE, PEER, udp(ANN_PORT, RIA_PORT));
+    world.counted(Path::Reopened, 1);
+    let segment = tcp(ANN_PORT, VIP_PORT, ACK);
+    world.task(ANN_IF, &segment).reaches_task(BOB_IF, tcp(ANN_PORT, BOB_PORT, ACK));
+}
+
+#[test]
+fn datagrams_of_clients_leave_backends_on_any_node() {
+    for (old, new) in [(BOB, RIA), (RIA, BOB)] {
+        let mut world = World::new();
+        world.publish(8080, 80, UDP, &[old]);
+        let sent = udp(CLIENT, PUBLISHED);
+        let to_bob = |world: &mut World, bob: bool| {
+            let tunnelled = sent.clone().smac(mac(NODE.parse().unwrap())).dmac(request_mac(RIA));
+            let outcome = world.uplink(&sent);
+            if bob {
+                outcome.reaches_task(BOB_IF, udp(CLIENT, BOB_PORT));
+            } else {
+                outcome.enters_tunnel(INGRESS_VNI, PEER, tunnelled);
+            }
+        };
+        to_bob(&mut world, old == BOB);
+        world.publish(8080, 80, UDP, &[new]);
+        to_bob(&mut world, old == BOB);
+        world.retire(old);
+        to_bob(&mut world, new == BOB);
+        to_bob(&mut world, new == BOB);
+    }
+}
+
+#[test]
+fn datagrams_straight_to_a_task_are_no_concern_of_balancing() {
+    let mut world = World::new();
+    world.retire(BOB);
+    for _ in 0..3 {
+        world.task(ANN_IF, &udp(ANN_PORT, BOB_PORT)).reaches_task(BOB_IF, udp(ANN_PORT, BOB_PORT));
+    }
+    world.counted(Path::Reopened, 0);
 }

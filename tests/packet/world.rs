@@ -15,7 +15,8 @@ use mesh_abi::conntrack::{Affinity, Flow, FlowKey, FragmentKey, Ports, SECOND, T
 use mesh_abi::counter::{Count, Path};
 use mesh_abi::drop::DropReason;
 use mesh_abi::net::{
-    DnsClient, Endpoint, EndpointKey, FabricKey, Frontend, Local, NodeConfig, Peer, PublishedKey, TaskPort,
+    DnsClient, Endpoint, EndpointKey, FabricKey, Frontend, Local, NodeConfig, Peer, PublishedKey, RETIRED,
+    TaskPort,
 };
 use mesh_abi::record::FlowRecord;
 use mesh_abi::tunnel::INGRESS_VNI;
@@ -128,6 +129,7 @@ impl World {
             address: ip("10.0.1.10"),
             ifindex: ANN_IF,
             node: Be32::ZERO,
+            flags: 0,
         });
         self.endpoint(Endpoint {
             id: BOB,
@@ -135,14 +137,23 @@ impl World {
             address: ip("10.0.1.11"),
             ifindex: BOB_IF,
             node: Be32::ZERO,
+            flags: 0,
         });
-        self.endpoint(Endpoint { id: RIA, vni: BLUE, address: ip("10.0.1.20"), ifindex: 0, node: ip(PEER) });
+        self.endpoint(Endpoint {
+            id: RIA,
+            vni: BLUE,
+            address: ip("10.0.1.20"),
+            ifindex: 0,
+            node: ip(PEER),
+            flags: 0,
+        });
         self.endpoint(Endpoint {
             id: CID,
             vni: RED,
             address: ip("10.0.1.11"),
             ifindex: CID_IF,
             node: Be32::ZERO,
+            flags: 0,
         });
         self.port(ANN_IF, BLUE, "10.0.1.10", "198.18.0.1");
         self.port(BOB_IF, BLUE, "10.0.1.11", "0.0.0.0");
@@ -175,6 +186,12 @@ impl World {
     pub fn endpoint(&mut self, endpoint: Endpoint) {
         self.put(map::ENDPOINTS, EndpointKey { vni: endpoint.vni, address: endpoint.address }, endpoint);
         self.put(map::BACKENDS, endpoint.id, endpoint);
+    }
+
+    /// No frontend gives the endpoint new flows any more.
+    pub fn retire(&mut self, id: u32) {
+        let endpoint = self.get::<u32, Endpoint>(map::BACKENDS, &id).unwrap();
+        self.endpoint(Endpoint { flags: RETIRED, ..endpoint });
     }
 
     pub fn remove_endpoint(&mut self, id: u32) {

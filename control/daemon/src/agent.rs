@@ -9,6 +9,7 @@ pub mod facts;
 mod following;
 pub mod health;
 pub mod launch;
+mod leaving;
 pub mod network;
 pub mod outbox;
 pub mod placing;

@@ -16,6 +16,7 @@ mod sandbox;
 pub mod shim;
 mod state;
 mod sys;
+pub mod sockets;
 pub mod task;
 pub mod whoami;
 

@@ -24,6 +24,7 @@ use tokio::time::timeout;
 use self::place::{KILL_LIMIT, Places};
 use self::watch::Watcher;
 use crate::error::RuntimeError;
+use crate::sockets::Connections;
 use crate::state::Record;
 use crate::sys;
 use crate::task::{Found, Prepared, RunState, RuntimeEvent, TaskLaunch};
@@ -269,6 +270,15 @@ impl NativeRuntime {
             return Ok(Some(code));
         }
         self.kill(*task, &entry).await.map(Some)
+    }
+
+    /// The task's connections, also those that its process left behind.
+    pub async fn connections(&self, task: &TaskId) -> Result<Connections, RuntimeError> {
+        let netns = self.inner.entry(*task)?.record.prepared.netns.clone();
+        blocking(move || {
+            Connections::of_namespace(&netns).map_err(RuntimeError::io("look at the sockets in", &netns))
+        })
+        .await
     }
 
     /// Removes everything the task has, killing it if it runs. A task that is not there is removed.

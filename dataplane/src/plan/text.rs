@@ -3,6 +3,7 @@
 use std::fmt;
 
 use mesh_abi::Be16;
+use mesh_abi::net::RETIRED;
 
 use super::tables::{FrontendKey, Key, TableOperation, Value};
 use crate::desired::Protocol;
@@ -40,11 +41,14 @@ impl fmt::Display for Value {
                 "{}/{:?} id {} gateway {:?} mask {:?} dns {:?} mtu {}",
                 port.vni, port.address, port.endpoint, port.gateway, port.mask, port.dns_client, port.mtu
             ),
-            Self::Endpoint(at) if at.ifindex != 0 => {
-                write!(f, "{}/{:?} id {} at port {}", at.vni, at.address, at.id, at.ifindex)
-            }
             Self::Endpoint(at) => {
-                write!(f, "{}/{:?} id {} at node {:?}", at.vni, at.address, at.id, at.node)
+                write!(f, "{}/{:?} id {} at ", at.vni, at.address, at.id)?;
+                if at.ifindex != 0 {
+                    write!(f, "port {}", at.ifindex)?;
+                } else {
+                    write!(f, "node {:?}", at.node)?;
+                }
+                f.write_str(if at.flags & RETIRED == 0 { "" } else { " retired" })
             }
             Self::Local(local) => write!(f, "uplink {}", local.ifindex),
             Self::DnsClient(client) => write!(f, "port {} address {:?}", client.ifindex, client.address),

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
 use mesh_abi::Be32;
-use mesh_abi::net::{DnsClient, Endpoint, Local, NodeConfig, Peer, REPLY_DIRECT, TaskPort};
+use mesh_abi::net::{DnsClient, Endpoint, Local, NodeConfig, Peer, REPLY_DIRECT, RETIRED, TaskPort};
 
 use super::service::ServiceNumbers;
 use super::tables::{FrontendKey, Key, Value};
@@ -71,8 +71,12 @@ impl DesiredTables {
     pub fn new(state: &DesiredState, facts: &Facts, services: &ServiceNumbers) -> Self {
         let mut tables = Self::default();
         tables.node(state, facts);
+        let of_vips = state.vips.iter().flat_map(|vip| &vip.backends);
+        let of_ports = state.published.iter().flat_map(|port| &port.backends);
+        let balanced: BTreeSet<EndpointId> = of_vips.chain(of_ports).copied().collect();
         for (id, endpoint) in &state.endpoints {
-            tables.endpoint(state, facts, *id, endpoint);
+            let flags = if balanced.contains(id) { 0 } else { RETIRED };
+            tables.endpoint(state, facts, (*id, flags), endpoint);
         }
         for vip in &state.vips {
             let IpAddr::V4(address) = vip.address else { continue };
@@ -120,12 +124,12 @@ impl DesiredTables {
         &mut self,
         state: &DesiredState,
         facts: &Facts,
-        id: EndpointId,
+        (id, flags): (EndpointId, u32),
         endpoint: &desired::Endpoint,
     ) {
         let IpAddr::V4(address) = endpoint.address else { return };
         let mut place =
-            Endpoint { id, vni: endpoint.vni, address: address.into(), ifindex: 0, node: Be32::ZERO };
+            Endpoint { id, vni: endpoint.vni, address: address.into(), ifindex: 0, node: Be32::ZERO, flags };
         match &endpoint.location {
             Location::Remote(IpAddr::V4(node)) => place.node = (*node).into(),
             Location::Remote(IpAddr::V6(_)) => return,

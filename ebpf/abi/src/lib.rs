@@ -28,4 +28,4 @@ pub use order::{Be16, Be32};
 
 /// Version of every layout and contract in this crate; part of the path that maps are pinned under. A program
 /// of one version never opens a map of another.
-pub const SCHEMA_VERSION: u32 = 1;
+pub const SCHEMA_VERSION: u32 = 2;

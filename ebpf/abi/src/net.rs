@@ -47,7 +47,7 @@ shared! {
     }
 
     /// A task's place in a network ([`crate::map::ENDPOINTS`], [`crate::map::BACKENDS`]).
-    pub struct Endpoint: 20 {
+    pub struct Endpoint: 24 {
         /// Its number, never given twice.
         pub id: u32,
         /// The network.
@@ -58,6 +58,8 @@ shared! {
         pub ifindex: u32,
         /// Tunnel address of its node when it is on another one; 0 otherwise.
         pub node: Be32,
+        /// Bits [`RETIRED`].
+        pub flags: u32,
     }
 
     /// Another node ([`crate::map::PEERS`]).
@@ -128,6 +130,10 @@ shared! {
 /// Flag of [`NodeConfig::flags`]: replies of published ports go straight to the client, not through the node
 /// that received the request.
 pub const REPLY_DIRECT: u32 = 1;
+
+/// Flag of [`Endpoint::flags`]: no frontend gives it new flows. Those of TCP go on until they end; those of UDP, which
+/// have no end, are balanced anew.
+pub const RETIRED: u32 = 1;
 
 /// Value of [`crate::map::FABRIC`] that lets nothing through.
 pub const FABRIC_CUT: u32 = 1000;

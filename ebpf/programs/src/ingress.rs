@@ -84,8 +84,8 @@ fn receive(packet: &mut Packet, frontend: &Frontend, config: &NodeConfig) -> Res
     }
     let remembered = conntrack::affinity(packet, &key, now).and_then(service::endpoint);
     let backend = match remembered {
-        Some(backend) => backend,
-        None => {
+        Some(backend) if !service::moves_on(packet, backend) => backend,
+        _ => {
             let by = if packet.starts() { By::Turn } else { By::Hash };
             let chosen = service::choose(frontend, &key, by);
             let backend = chosen.ok_or(Refusal::reset(DropReason::NoBackend))?;

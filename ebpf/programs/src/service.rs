@@ -1,10 +1,10 @@
 //! Choice of a backend.
 
 use mesh_abi::{
-    conntrack::{Flow, FlowKey},
+    conntrack::{Flow, FlowKey, UDP},
     counter::Path,
     drop::DropReason,
-    net::{Endpoint, Frontend},
+    net::{Endpoint, Frontend, RETIRED},
 };
 
 use crate::{
@@ -55,6 +55,7 @@ pub fn backend_of(
     now: u64,
 ) -> Result<Option<&'static Endpoint>, Refusal> {
     match endpoint(flow.backend) {
+        Some(backend) if flow.service != 0 && moves_on(packet, backend) => {}
         Some(backend) if !conntrack::reopens(packet, key, flow, now) => return Ok(Some(backend)),
         None if !packet.starts() => return Err(Refusal::reset(DropReason::BackendGone)),
         _ => {}
@@ -62,6 +63,12 @@ pub fn backend_of(
     count(packet.skb, Path::Reopened);
     conntrack::forget(key, flow);
     Ok(None)
+}
+
+/// Whether a balanced flow leaves the backend that it has: a UDP flow does when that gets no new ones.
+#[inline(always)]
+pub fn moves_on(packet: &Packet, backend: &Endpoint) -> bool {
+    backend.flags & RETIRED != 0 && packet.protocol == UDP && packet.starts()
 }
 
 /// The endpoint of this number.

@@ -1,15 +1,17 @@
 //! One task in the agent's hands.
 
+use std::convert::Infallible;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use mesh_core::object::{Health, Task, TaskState, TaskStatus};
+use mesh_core::object::{Health, Leaving, Task, TaskState, TaskStatus};
 use mesh_core::time::Timestamp;
+use tokio::sync::oneshot;
 
 use super::facts::LocalTask;
 use super::probing::Probing;
 use super::saved::SavedTask;
-use super::task::{Presence, Process, Report, TaskRun, Wanted};
+use super::task::{Departure, Presence, Process, Report, TaskRun, Wanted};
 use crate::clock::now;
 
 /// A task, with what the agent knows and has told of it.
@@ -26,6 +28,12 @@ pub(super) struct Entry {
     pub probing: Option<Probing>,
     /// What its probe says is not told yet.
     pub health_untold: bool,
+    /// Longest time that its connections get when it leaves,
+    pub drain: Duration,
+    /// until when that is,
+    pub drains_until: Option<Timestamp>,
+    /// and what ends it before.
+    pub cut: Option<oneshot::Sender<Infallible>>,
 }
 
 impl Entry {
@@ -42,19 +50,22 @@ impl Entry {
             adopted: None,
             probing: None,
             health_untold: false,
+            drain: Duration::ZERO,
+            drains_until: None,
+            cut: None,
         }
     }
 
     /// Takes over a task from an earlier daemon.
     pub fn adopted(saved: SavedTask, mut run: TaskRun) -> Self {
-        let SavedTask { task, status, dns_client } = saved;
+        let SavedTask { task, status, dns_client, drains_until } = saved;
         if let Some(container) = status.container.as_ref().filter(|_| run.prepared.is_some()) {
             run.health = container.health;
             run.complaint.clone_from(&status.err);
         }
         let runs = matches!(run.process, Process::Running { .. });
         let adopted = runs.then_some(status.timestamp);
-        Self { run, adopted, status, dns_client, ..Self::new(&task) }
+        Self { run, adopted, status, dns_client, drains_until, ..Self::new(&task) }
     }
 
     /// How long ago it was started, when its probes begin: just now, or as far as is known by an earlier daemon.
@@ -77,6 +88,30 @@ impl Entry {
             self.status.err.clone_from(&self.run.complaint);
         }
         untold
+    }
+
+    /// The managers say how it leaves. True when it has to wait for more word from now on.
+    pub fn leave(&mut self, leaving: Option<Leaving>) -> bool {
+        let before = std::mem::replace(&mut self.run.departure, Departure::of(leaving));
+        self.drain = leaving.map_or(Duration::ZERO, |leaving| leaving.drain);
+        if self.run.departure == Departure::AtOnce {
+            self.cut = None;
+        }
+        self.run.departure == Departure::Sought && before != Departure::Sought
+    }
+
+    /// Notes until when its connections have time, unless an earlier daemon did.
+    pub fn set_drain_time(&mut self) {
+        self.drains_until.get_or_insert(now() + self.drain);
+    }
+
+    /// Begins to drain: how long that may take, and what ends it before.
+    pub fn begin_drain(&mut self) -> (Duration, oneshot::Receiver<Infallible>) {
+        let (cut, ends) = oneshot::channel();
+        self.cut = Some(cut);
+        let left = self.drains_until.map_or(Duration::ZERO, |until| until.since(now()));
+        // The clock may have been set back.
+        (left.min(self.drain), ends)
     }
 
     pub fn report(&mut self, report: Report) {
@@ -103,7 +138,12 @@ impl Entry {
     }
 
     pub fn saved(&self) -> SavedTask {
-        SavedTask { task: self.task.clone(), status: self.status.clone(), dns_client: self.dns_client }
+        SavedTask {
+            task: self.task.clone(),
+            status: self.status.clone(),
+            dns_client: self.dns_client,
+            drains_until: self.drains_until,
+        }
     }
 
     pub fn local(&self) -> Option<LocalTask> {

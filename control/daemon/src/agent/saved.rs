@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use mesh_core::assignment::{AssignmentSet, Held};
 use mesh_core::id::TaskId;
 use mesh_core::object::{Task, TaskStatus};
+use mesh_core::time::Timestamp;
 use mesh_identity::files::write_private;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -17,7 +18,7 @@ use sha2::{Digest, Sha256};
 use crate::error::DaemonError;
 
 /// Begins the file; the digit is the version of the form.
-const MAGIC: &[u8; 8] = b"meshvw2\n";
+const MAGIC: &[u8; 8] = b"meshvw3\n";
 
 /// Bytes of the checksum behind it.
 const DIGEST: usize = 32;
@@ -51,6 +52,8 @@ pub struct SavedTask {
     pub status: TaskStatus,
     /// Address that its questions for names come from.
     pub dns_client: Option<Ipv4Addr>,
+    /// Until when its connections have time to end, once it leaves.
+    pub drains_until: Option<Timestamp>,
 }
 
 /// The file that holds it.
@@ -116,7 +119,7 @@ mod tests {
     fn saved() -> Saved {
         let task = samples::task(1, 1);
         let entry =
-            SavedTask { status: task.status.clone(), task, dns_client: Some(Ipv4Addr::new(198, 18, 1, 1)) };
+            SavedTask { status: task.status.clone(), task, dns_client: Some(Ipv4Addr::new(198, 18, 1, 1)), drains_until: Some(Timestamp(9)) };
         Saved {
             set: samples::set(),
             version: 7,

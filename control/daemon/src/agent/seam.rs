@@ -11,6 +11,7 @@ use mesh_dns::table::Table;
 use mesh_runtime::error::RuntimeError;
 use mesh_runtime::health::{Probe, ProbeOutcome};
 use mesh_runtime::native::NativeRuntime;
+use mesh_runtime::sockets::Connections;
 use mesh_runtime::task::{Found, Prepared, RuntimeEvent, TaskLaunch};
 use tokio::sync::mpsc;
 
@@ -31,6 +32,11 @@ pub trait TaskRuntime: Clone + Send + Sync + 'static {
         probe: &Probe,
         limit: Duration,
     ) -> impl Future<Output = Result<ProbeOutcome, RuntimeError>> + Send;
+    /// The task's connections, also those that its process left behind.
+    fn connections(
+        &self,
+        task: &TaskId,
+    ) -> impl Future<Output = Result<Connections, RuntimeError>> + Send;
     /// Stops the process.
     fn stop(&self, task: &TaskId) -> impl Future<Output = Result<Option<i32>, RuntimeError>> + Send;
     /// Removes everything.
@@ -61,6 +67,10 @@ impl TaskRuntime for NativeRuntime {
         limit: Duration,
     ) -> Result<ProbeOutcome, RuntimeError> {
         Self::probe(self, task, probe, limit).await
+    }
+
+    async fn connections(&self, task: &TaskId) -> Result<Connections, RuntimeError> {
+        Self::connections(self, task).await
     }
 
     async fn stop(&self, task: &TaskId) -> Result<Option<i32>, RuntimeError> {

@@ -2,10 +2,11 @@
 //! says the one thing to do; the agent does it, writes down what came of it, and asks again.
 //!
 //! Invariants: states only move forward; a process is started only when the task's namespace is in the
-//! node's network; a task that is to be stopped is out of this node's balancers before it gets its signal;
-//! a task that has run is never started again; a task is RUNNING once its probe, if it has one, says so.
+//! node's network; a task that has served is out of every node's balancers, and its connections have had their
+//! time, before it gets its signal; a task that has run is never started again; a task is RUNNING once its probe,
+//! if it has one, says so.
 
-use mesh_core::object::{ContainerStatus, Health, TaskState};
+use mesh_core::object::{ContainerStatus, Health, Leaving, TaskState};
 use mesh_runtime::health::HealthCheck;
 use mesh_runtime::task::{Prepared, RunState};
 
@@ -64,6 +65,28 @@ pub enum Presence {
     Withdrawn,
 }
 
+/// How far a task that is to be stopped has been taken out of the balancers of other nodes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Departure {
+    /// That does not matter: it is stopped at once.
+    AtOnce,
+    /// Some may still send it new flows.
+    Sought,
+    /// None does; its connections have some time to end.
+    Cleared,
+}
+
+impl Departure {
+    /// What the managers say about it.
+    pub fn of(leaving: Option<Leaving>) -> Self {
+        match leaving {
+            None => Self::AtOnce,
+            Some(Leaving { cleared: false, .. }) => Self::Sought,
+            Some(Leaving { cleared: true, .. }) => Self::Cleared,
+        }
+    }
+}
+
 /// Something that takes time; one at a time for each task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Operation {
@@ -71,8 +94,12 @@ pub enum Operation {
     Prepare,
     /// Start the process.
     Start,
+    /// Wait until nobody is connected, or the time for that is over.
+    Drain,
     /// Stop the process.
     Stop,
+    /// Wait until what the process said last has arrived.
+    Flush,
     /// Remove everything it has.
     Remove,
 }
@@ -105,6 +132,12 @@ pub struct TaskRun {
     pub presence: Presence,
     /// and whether it is.
     pub settled: bool,
+    /// How it leaves, when it is to be stopped.
+    pub departure: Departure,
+    /// Its connections had their time.
+    pub drained: bool,
+    /// What its process said last has arrived.
+    pub flushed: bool,
     /// What is under way.
     pub busy: Option<Operation>,
     /// What keeps it from going on.
@@ -151,6 +184,9 @@ impl TaskRun {
             complaint: String::new(),
             presence: Presence::Absent,
             settled: true,
+            departure: Departure::AtOnce,
+            drained: false,
+            flushed: false,
             busy: None,
             failure: None,
             removed: false,
@@ -308,17 +344,32 @@ fn ended(run: &TaskRun, code: i32) -> Step {
     report(TaskState::Failed, "started", err)
 }
 
-/// Out of the balancers, then the signal, then the report.
+/// Out of the balancers, then the signal, then the report. Until the other nodes' balancers know, it serves on.
 fn wind_down(run: &TaskRun) -> Step {
     match run.process {
-        Process::Running { .. } => place(run, Presence::Withdrawn).unwrap_or(Step::Run(Operation::Stop)),
+        Process::Running { .. } if run.departure == Departure::Sought => Step::Wait,
+        Process::Running { .. } => place(run, Presence::Withdrawn).unwrap_or_else(|| stop(run)),
+        Process::Exited { .. } if has_to_flush(run) => Step::Run(Operation::Flush),
         Process::None | Process::Exited { .. } => told(TaskState::Shutdown, "shutdown"),
     }
 }
 
+fn stop(run: &TaskRun) -> Step {
+    let waits = run.departure == Departure::Cleared && !run.drained;
+    Step::Run(if waits { Operation::Drain } else { Operation::Stop })
+}
+
+/// The kernel goes on for a process that ended, as long as its namespace is in the network.
+fn has_to_flush(run: &TaskRun) -> bool {
+    let ended = matches!(run.process, Process::Exited { .. });
+    ended && !run.flushed && run.prepared.is_some() && run.presence != Presence::Absent
+}
+
 /// Out of the network, then out of the runtime, then, when the managers forget it, forgotten.
 fn clean_up(run: &TaskRun) -> Step {
-    if let Some(step) = place(run, Presence::Absent) {
+    if has_to_flush(run) {
+        Step::Run(Operation::Flush)
+    } else if let Some(step) = place(run, Presence::Absent) {
         step
     } else if !run.removed {
         Step::Run(Operation::Remove)

@@ -122,6 +122,12 @@ fn live(state: TaskState, wanted: Wanted) -> TaskRun {
     TaskRun { prepared: Some(prepared()), presence: Presence::Attached, process, ..run(state, wanted) }
 }
 
+/// Leaves, is known to be out of all balancers, and out of this node's own.
+fn cleared(state: TaskState) -> TaskRun {
+    let presence = Presence::Withdrawn;
+    TaskRun { presence, departure: Departure::Cleared, ..live(state, Wanted::Stopped) }
+}
+
 fn failure(error: &str, rejected: bool) -> Failure {
     Failure { error: error.to_owned(), rejected }
 }
@@ -179,8 +185,34 @@ fn each_situation_has_its_one_next_step() {
             Step::Run(Operation::Stop),
         ),
         (
-            "stopped",
+            "leaving: serves on until all know",
+            TaskRun { departure: Departure::Sought, ..live(Running, Wanted::Stopped) },
+            Step::Wait,
+        ),
+        (
+            "leaving: its own balancers too",
+            TaskRun { departure: Departure::Cleared, ..live(Running, Wanted::Stopped) },
+            Step::Place(Presence::Withdrawn),
+        ),
+        ("leaving: connections get time", cleared(Running), Step::Run(Operation::Drain)),
+        (
+            "leaving: then the signal",
+            TaskRun { drained: true, ..cleared(Running) },
+            Step::Run(Operation::Stop),
+        ),
+        (
+            "ended while it was to leave",
+            TaskRun { departure: Departure::Sought, process: exited(1), ..live(Running, Wanted::Stopped) },
+            Step::Run(Operation::Flush),
+        ),
+        (
+            "stopped: last words",
             TaskRun { process: exited(143), ..live(Running, Wanted::Stopped) },
+            Step::Run(Operation::Flush),
+        ),
+        (
+            "stopped",
+            TaskRun { process: exited(143), flushed: true, ..live(Running, Wanted::Stopped) },
             told(Shutdown, "shutdown"),
         ),
         ("stopped before it ran", live(Ready, Wanted::Stopped), told(Shutdown, "shutdown")),
@@ -195,7 +227,16 @@ fn each_situation_has_its_one_next_step() {
             TaskRun { failure: Some(failure("exec", false)), ..live(Starting, Wanted::Running) },
             report(Failed, "failed", "exec".into()),
         ),
-        ("over: out of the network", live(Failed, Wanted::Running), Step::Place(Presence::Absent)),
+        (
+            "over: last words",
+            TaskRun { process: exited(1), ..live(Failed, Wanted::Running) },
+            Step::Run(Operation::Flush),
+        ),
+        (
+            "over: out of the network",
+            TaskRun { process: exited(1), flushed: true, ..live(Failed, Wanted::Running) },
+            Step::Place(Presence::Absent),
+        ),
         (
             "over: out of the runtime",
             TaskRun { presence: Presence::Absent, ..live(Failed, Wanted::Running) },
@@ -268,7 +309,9 @@ fn live_through(run: &mut TaskRun) -> Vec<Step> {
             Step::Place(presence) => run.presence = *presence,
             Step::Run(Operation::Prepare) => run.prepared = Some(prepared()),
             Step::Run(Operation::Start) => run.process = Process::Running { pid: 7 },
+            Step::Run(Operation::Drain) => run.drained = true,
             Step::Run(Operation::Stop) => run.process = Process::Exited { code: 143 },
+            Step::Run(Operation::Flush) => run.flushed = true,
             Step::Run(Operation::Remove) => {
                 run.prepared = None;
                 run.removed = true;
@@ -299,13 +342,15 @@ fn from_every_state_every_wish_is_fulfilled() {
 
 #[test]
 fn the_signal_comes_after_the_balancers_and_the_removal_last() {
-    let mut run = live(TaskState::Running, Wanted::Gone);
+    let mut run = TaskRun { departure: Departure::Cleared, ..live(TaskState::Running, Wanted::Gone) };
     let steps = live_through(&mut run);
     assert_eq!(
         steps,
         [
             Step::Place(Presence::Withdrawn),
+            Step::Run(Operation::Drain),
             Step::Run(Operation::Stop),
+            Step::Run(Operation::Flush),
             told(TaskState::Shutdown, "shutdown"),
             Step::Place(Presence::Absent),
             Step::Run(Operation::Remove),

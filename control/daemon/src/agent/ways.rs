@@ -34,6 +34,11 @@ pub enum Event {
         /// What the probe said when it failed.
         complaint: Option<String>,
     },
+    /// A task that is to leave has waited long enough for word that no node sends to it.
+    Unheard {
+        /// The task.
+        task: TaskId,
+    },
     /// Somebody asks what the agent has of its assignments; nothing, before the first.
     Recall(oneshot::Sender<Option<Held>>),
     /// The network is as the view of this number says.
@@ -61,8 +66,12 @@ pub enum Outcome {
     Prepared(mesh_runtime::task::Prepared),
     /// The process runs.
     Started(u32),
+    /// Its connections had their time.
+    Drained,
     /// The process is gone.
     Stopped(Option<i32>),
+    /// What it said last has arrived.
+    Flushed,
     /// Nothing is left.
     Removed,
     /// It failed.

@@ -6,19 +6,21 @@ use std::net::Ipv4Addr;
 
 use mesh_core::assignment::{AssignmentSet, AssignmentUpdate, Held, Standing};
 use mesh_core::id::TaskId;
-use mesh_core::object::TaskState;
+use mesh_core::object::{Leaving, TaskState};
 use mesh_runtime::task::{Found, RuntimeEvent};
 use tokio::sync::{mpsc, watch};
+use tokio::time::sleep;
 
 use super::entry::Entry;
 use super::facts::{LocalFacts, NodeFacts, next_dns_client};
+use super::leaving::UNHEARD;
 use super::outbox::Outbox;
 use super::saved::{Saved, SavedFile};
 use super::seam::{NodeNetwork, TaskRuntime, View};
-use super::task::{Failure, Operation, Presence, Process, Step, TaskRun, Wanted, is_final, next};
+use super::task::{Departure, Failure, Operation, Presence, Process, Step, TaskRun, Wanted, is_final, next};
 use super::versions::Versions;
 use super::ways::{AgentState, Event, Inbox, Outcome};
-use super::{launch, placing, probing, view};
+use super::{launch, leaving, placing, probing, view};
 use crate::error::DaemonError;
 use crate::stop::{Stop, raised};
 
@@ -121,7 +123,9 @@ impl<R: TaskRuntime> Worker<R> {
         let mut found: BTreeMap<TaskId, Found> =
             found.into_iter().map(|found| (found.launch.id, found)).collect();
         for (id, saved_task) in saved.tasks {
-            let wanted = saved.set.tasks.get(&id).map_or(Wanted::Gone, |task| Wanted::of(task.desired_state));
+            let known = saved.set.tasks.get(&id);
+            let wanted = known.map_or(Wanted::Gone, |task| Wanted::of(task.desired_state));
+            let leaving = known.and_then(|task| task.leaving);
             let found = found.remove(&id).map(|found| (found.prepared, found.state));
             let mut run = TaskRun::adopted(wanted, saved_task.status.state, found);
             if saved_task.dns_client.is_none() {
@@ -131,6 +135,7 @@ impl<R: TaskRuntime> Worker<R> {
             }
             self.outbox.put(id, saved_task.status.clone());
             self.tasks.insert(id, Entry::adopted(saved_task, run));
+            self.leave(id, leaving);
         }
         for id in found.keys() {
             tracing::warn!(task = %id, "a task that this node does not know of runs on until a manager is asked");
@@ -146,6 +151,7 @@ impl<R: TaskRuntime> Worker<R> {
             Event::Runtime(RuntimeEvent::Exited { task, code }) => {
                 if let Some(entry) = self.tasks.get_mut(&task) {
                     entry.run.process = Process::Exited { code };
+                    entry.cut = None;
                 }
             }
             Event::Health { task, health, complaint } => {
@@ -153,6 +159,7 @@ impl<R: TaskRuntime> Worker<R> {
                     entry.set_health(health, complaint);
                 }
             }
+            Event::Unheard { task } => self.unheard(task),
             Event::Done { task, outcome } => self.done(task, outcome),
             Event::Unmade { generation, reason } => self.trouble = Some((generation, reason)),
             Event::Applied { generation, failed, whole } => {
@@ -200,11 +207,41 @@ impl<R: TaskRuntime> Worker<R> {
         let set = &self.set;
         for entry in self.tasks.values_mut().filter(|entry| !set.tasks.contains_key(&entry.task.id)) {
             entry.run.wanted = Wanted::Gone;
+            entry.leave(None);
         }
+        let mut leaving = Vec::new();
         for (id, task) in &self.set.tasks {
             let wanted = Wanted::of(task.desired_state);
             let entry = self.tasks.entry(*id).or_insert_with(|| Entry::new(task));
             entry.run.wanted = entry.run.wanted.max(wanted);
+            leaving.extend((wanted >= Wanted::Stopped).then_some((*id, task.leaving)));
+        }
+        leaving.into_iter().for_each(|(id, leaving)| self.leave(id, leaving));
+    }
+
+    /// A task leaves, as the managers say, or goes on with it.
+    fn leave(&mut self, id: TaskId, leaving: Option<Leaving>) {
+        let Some(entry) = self.tasks.get_mut(&id) else { return };
+        // What was taken for cleared, without word of it, stays so.
+        let known = entry.run.departure == Departure::Cleared;
+        if known && Departure::of(leaving) == Departure::Sought {
+            return;
+        }
+        if entry.leave(leaving) {
+            let events = self.events.clone();
+            tokio::spawn(async move {
+                sleep(UNHEARD).await;
+                // The agent may have ended meanwhile; the next one waits anew.
+                let _ = events.send(Event::Unheard { task: id });
+            });
+        }
+    }
+
+    fn unheard(&mut self, id: TaskId) {
+        let Some(entry) = self.tasks.get_mut(&id) else { return };
+        if entry.run.departure == Departure::Sought {
+            tracing::warn!(task = %id, "a task leaves without word that no node sends to it any more");
+            entry.run.departure = Departure::Cleared;
         }
     }
 
@@ -216,6 +253,8 @@ impl<R: TaskRuntime> Worker<R> {
             Outcome::Prepared(prepared) => run.set_prepared(prepared),
             Outcome::Started(pid) if run.process == Process::None => run.process = Process::Running { pid },
             Outcome::Started(_) => {}
+            Outcome::Drained => run.drained = true,
+            Outcome::Flushed => run.flushed = true,
             Outcome::Stopped(code) => {
                 run.process = Process::Exited { code: code.unwrap_or(super::task::KILLED) };
             }
@@ -264,6 +303,10 @@ impl<R: TaskRuntime> Worker<R> {
                     self.outbox.put(id, entry.status.clone());
                 }
                 Step::Run(operation) => {
+                    if operation == Operation::Drain {
+                        entry.set_drain_time();
+                        self.unsaved = true;
+                    }
                     entry.run.busy = Some(operation);
                     self.operations.push((id, operation));
                 }
@@ -376,10 +419,11 @@ impl<R: TaskRuntime> Worker<R> {
         }
     }
 
-    fn begin(&self, id: TaskId, operation: Operation) {
-        let Some(entry) = self.tasks.get(&id) else { return };
+    fn begin(&mut self, id: TaskId, operation: Operation) {
+        let Some(entry) = self.tasks.get_mut(&id) else { return };
         let (runtime, events) = (self.runtime.clone(), self.events.clone());
         let launch = launch::launch(&entry.task, &self.node);
+        let drain = (operation == Operation::Drain).then(|| entry.begin_drain());
         tokio::spawn(async move {
             let done = match operation {
                 Operation::Prepare => match launch {
@@ -387,6 +431,16 @@ impl<R: TaskRuntime> Worker<R> {
                     Err(error) => Ok(Outcome::Failed(Failure { error: error.to_string(), rejected: true })),
                 },
                 Operation::Start => runtime.start(&id).await.map(Outcome::Started),
+                Operation::Drain => {
+                    if let Some((time, cut)) = drain {
+                        leaving::drain(&runtime, &id, time, cut).await;
+                    }
+                    Ok(Outcome::Drained)
+                }
+                Operation::Flush => {
+                    leaving::flush(&runtime, &id).await;
+                    Ok(Outcome::Flushed)
+                }
                 Operation::Stop => runtime.stop(&id).await.map(Outcome::Stopped),
                 Operation::Remove => runtime.remove(&id).await.map(|()| Outcome::Removed),
             };

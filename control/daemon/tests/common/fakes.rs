@@ -9,6 +9,7 @@ use mesh_core::id::TaskId;
 use mesh_dataplane::desired::Location;
 use mesh_runtime::error::RuntimeError;
 use mesh_runtime::health::{HealthCheck, Probe, ProbeOutcome};
+use mesh_runtime::sockets::Connections;
 use mesh_runtime::task::{Found, Prepared, RunState, RuntimeEvent, TaskLaunch};
 use meshd::agent::seam::{NetworkError, NodeNetwork, TaskRuntime, View};
 use tokio::sync::{Notify, mpsc, watch};
@@ -36,6 +37,8 @@ pub struct FakeRuntime {
     check: Arc<Mutex<Option<HealthCheck>>>,
     /// and what their probes say.
     healthy: Arc<Mutex<bool>>,
+    /// How many are connected to a task.
+    inbound: Arc<Mutex<BTreeMap<TaskId, usize>>>,
 }
 
 fn netns(task: TaskId) -> String {
@@ -87,6 +90,11 @@ impl FakeRuntime {
         *self.healthy.lock().unwrap() = healthy;
     }
 
+    /// So many are connected to a task.
+    pub fn connect(&self, task: TaskId, inbound: usize) {
+        self.inbound.lock().unwrap().insert(task, inbound);
+    }
+
     /// The process of a task ends.
     pub async fn kill(&self, task: TaskId, code: i32) {
         self.tasks.lock().unwrap().get_mut(&task).unwrap().state = RunState::Exited { code };
@@ -132,6 +140,11 @@ impl TaskRuntime for FakeRuntime {
     ) -> Result<ProbeOutcome, RuntimeError> {
         let healthy = *self.healthy.lock().unwrap();
         Ok(ProbeOutcome { healthy, output: probe.to_string() })
+    }
+
+    async fn connections(&self, task: &TaskId) -> Result<Connections, RuntimeError> {
+        let inbound = self.inbound.lock().unwrap().get(task).copied().unwrap_or(0);
+        Ok(Connections { inbound, unsent: 0 })
     }
 
     async fn stop(&self, task: &TaskId) -> Result<Option<i32>, RuntimeError> {

@@ -1,8 +1,10 @@
 //! The HTTP server, and the life of the serving process.
 
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::pin::{Pin, pin};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -10,16 +12,17 @@ use std::time::Duration;
 
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use hyper::header::{ACCEPT, CONTENT_TYPE, HOST, HeaderValue};
+use hyper::header::{ACCEPT, CONNECTION, CONTENT_TYPE, HOST, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
+use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout};
 
 use super::answer::{Answer, Identity};
 use super::body::Content;
@@ -30,6 +33,10 @@ use super::udp;
 const BACKLOG: u32 = 4096;
 /// Pause after a failed accept: too many open files do not go away at once.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
+/// Time in which a client with an open connection may send its next request when the server is about to end.
+const LAST_CALL: Duration = Duration::from_millis(300);
+/// Time for the client to close its side.
+const PART: Duration = Duration::from_secs(1);
 
 struct Server {
     identity: Identity,
@@ -97,7 +104,8 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 
 impl Server {
     /// Accepts until `stop`, then takes what already waits, closes the listener, and sees every connection
-    /// to its end: requests that are being answered are finished, idle connections closed.
+    /// to its end: requests that are being answered are finished, one that comes with the last call is answered
+    /// with word that it was the last, and idle connections are closed.
     async fn accept(
         self: Arc<Self>,
         listener: TcpListener,
@@ -139,25 +147,33 @@ impl Server {
         self: Arc<Self>,
         stream: TcpStream,
         client: SocketAddr,
-        mut closing: watch::Receiver<bool>,
+        closing: watch::Receiver<bool>,
     ) {
         // It only makes small answers quicker.
         let _delayed = stream.set_nodelay(true);
         let service = service_fn(|request| {
-            let server = Arc::clone(&self);
-            async move { Ok::<_, Infallible>(server.respond(request, client).await) }
+            let (server, closing) = (Arc::clone(&self), closing.clone());
+            Box::pin(async move {
+                let mut response = server.respond(request, client).await;
+                if *closing.borrow() {
+                    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                }
+                Ok::<_, Infallible>(response)
+            })
         });
-        let connection =
+        let mut connection =
             http1::Builder::new().half_close(true).serve_connection(TokioIo::new(stream), service);
-        tokio::pin!(connection);
-        let closing = async { drop(closing.wait_for(|closing| *closing).await) };
-        tokio::select! {
-            _ = connection.as_mut() => {}
-            () = closing => {
-                connection.as_mut().graceful_shutdown();
-                // A client that went away is no concern of the server's.
-                let _gone = connection.as_mut().await;
+        let (mut called, mut last_call) = (false, pin!(last_call(closing.clone())));
+        let served = poll_fn(|context| {
+            if !called && last_call.as_mut().poll(context).is_ready() {
+                called = true;
+                Pin::new(&mut connection).graceful_shutdown();
             }
+            connection.poll_without_shutdown(context)
+        });
+        // A client that went away is no concern of the server's.
+        if served.await.is_ok() {
+            part(connection.into_parts().io.into_inner()).await;
         }
     }
 
@@ -214,6 +230,21 @@ impl Server {
             }
             _ => refused("status is a number such as 503"),
         }
+    }
+}
+
+/// Resolves when idle connections are to be closed.
+async fn last_call(mut closing: watch::Receiver<bool>) {
+    if closing.wait_for(|closing| *closing).await.is_ok() {
+        sleep(LAST_CALL).await;
+    }
+}
+
+/// Ends a connection with FIN, and reads on for a moment: what the client sent meanwhile would be answered with a
+/// reset, which may overtake what it has not read yet (RFC 9112, section 9.6).
+async fn part(mut stream: TcpStream) {
+    if stream.shutdown().await.is_ok() {
+        let _cut = timeout(PART, tokio::io::copy(&mut stream, &mut tokio::io::sink())).await;
     }
 }
 
