@@ -14,9 +14,9 @@ pub mod native;
 mod process;
 mod sandbox;
 pub mod shim;
+pub mod sockets;
 mod state;
 mod sys;
-pub mod sockets;
 pub mod task;
 pub mod whoami;
 

@@ -61,10 +61,8 @@ impl Connections {
             sockets().filter(|socket| socket.state == state::LISTEN).map(|socket| socket.port).collect();
         let mut connections = Self::default();
         for socket in sockets().filter(|socket| !socket.peer.is_loopback()) {
-            let alive = !matches!(
-                socket.state,
-                state::SYN_SENT | state::TIME_WAIT | state::CLOSE | state::LISTEN
-            );
+            let alive =
+                !matches!(socket.state, state::SYN_SENT | state::TIME_WAIT | state::CLOSE | state::LISTEN);
             connections.inbound += usize::from(alive && listening.contains(&socket.port));
             let closing = matches!(socket.state, state::FIN_WAIT1 | state::CLOSING | state::LAST_ACK);
             connections.unsent += usize::from(closing);
@@ -103,7 +101,9 @@ mod tests {
     /// A table as a little-endian kernel writes it, of (local port, peer, state).
     fn table(sockets: &[(u16, &str, u8)]) -> String {
         let line = |(port, peer, state): &(u16, &str, u8)| {
-            format!("   0: 0F00000A:{port:04X} {peer}:D431 {state:02X} 00000000:00000000 00:00000000 00000000\n")
+            format!(
+                "   0: 0F00000A:{port:04X} {peer}:D431 {state:02X} 00000000:00000000 00:00000000 00000000\n"
+            )
         };
         HEAD.to_owned() + &sockets.iter().map(line).collect::<String>()
     }
@@ -117,9 +117,17 @@ mod tests {
     fn what_was_opened_by_others_and_lives_is_inbound() {
         let of = |sockets: &[(u16, &str, u8)]| Connections::of_tables(&[table(sockets)]);
         let listens = (80, NOBODY, 10);
-        for (state, inbound, unsent) in
-            [(1, 1, 0), (3, 1, 0), (4, 1, 1), (5, 1, 0), (6, 0, 0), (7, 0, 0), (8, 1, 0), (9, 1, 1), (11, 1, 1)]
-        {
+        for (state, inbound, unsent) in [
+            (1, 1, 0),
+            (3, 1, 0),
+            (4, 1, 1),
+            (5, 1, 0),
+            (6, 0, 0),
+            (7, 0, 0),
+            (8, 1, 0),
+            (9, 1, 1),
+            (11, 1, 1),
+        ] {
             let seen = of(&[listens, (80, PEER, state)]);
             assert_eq!(seen, Connections { inbound, unsent }, "state {state}");
             assert_eq!(of(&[(80, PEER, state)]).inbound, 0, "nobody listens: the task opened it");

@@ -65,5 +65,6 @@ pub async fn flush<R: TaskRuntime>(runtime: &R, task: &TaskId) {
 /// A task that cannot be looked at has nobody to wait for.
 async fn look<R: TaskRuntime>(runtime: &R, task: &TaskId) -> Connections {
     let seen = runtime.connections(task).await;
-    seen.inspect_err(|error| tracing::debug!(%task, %error, "its connections are not known")).unwrap_or_default()
+    seen.inspect_err(|error| tracing::debug!(%task, %error, "its connections are not known"))
+        .unwrap_or_default()
 }

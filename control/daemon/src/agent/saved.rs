@@ -118,8 +118,12 @@ mod tests {
 
     fn saved() -> Saved {
         let task = samples::task(1, 1);
-        let entry =
-            SavedTask { status: task.status.clone(), task, dns_client: Some(Ipv4Addr::new(198, 18, 1, 1)), drains_until: Some(Timestamp(9)) };
+        let entry = SavedTask {
+            status: task.status.clone(),
+            task,
+            dns_client: Some(Ipv4Addr::new(198, 18, 1, 1)),
+            drains_until: Some(Timestamp(9)),
+        };
         Saved {
             set: samples::set(),
             version: 7,

@@ -33,10 +33,7 @@ pub trait TaskRuntime: Clone + Send + Sync + 'static {
         limit: Duration,
     ) -> impl Future<Output = Result<ProbeOutcome, RuntimeError>> + Send;
     /// The task's connections, also those that its process left behind.
-    fn connections(
-        &self,
-        task: &TaskId,
-    ) -> impl Future<Output = Result<Connections, RuntimeError>> + Send;
+    fn connections(&self, task: &TaskId) -> impl Future<Output = Result<Connections, RuntimeError>> + Send;
     /// Stops the process.
     fn stop(&self, task: &TaskId) -> impl Future<Output = Result<Option<i32>, RuntimeError>> + Send;
     /// Removes everything.
