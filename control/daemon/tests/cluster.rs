@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use common::{Cluster, PATIENCE, Worker};
+use mesh_core::id::{NodeId, TaskId};
 use mesh_core::object::{Health, NodeState, Task, TaskState};
 use mesh_core::spec::Role;
 use mesh_core::store::Store;
@@ -91,6 +92,43 @@ async fn a_removed_service_is_out_of_the_network_before_its_signal() {
     assert_eq!(worker.runtime.log(task.id), ["prepare", "start", "stop", "remove"]);
     assert!(worker.network.withdrew_before_stop(task.id));
     cluster.wait("an empty store", |store| (store.tasks().count() == 0).then_some(())).await;
+}
+
+/// The service's task that is on its way out, and whether every node has let go of it.
+fn leaving(store: &Store) -> Option<(TaskId, NodeId, bool)> {
+    let task = store.tasks().find(|task| task.desired_state > TaskState::Running)?;
+    Some((task.id, task.node?, task.leaving?.cleared))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_task_serves_until_every_node_has_let_go_of_it_and_then_until_nobody_is_connected() {
+    let cluster = Cluster::start().await;
+    let mut workers = vec![Worker::join(&cluster).await, Worker::join(&cluster).await];
+    let service = cluster.create_service("web", 2).await;
+    for task in cluster.wait_running(2).await {
+        workers.iter().for_each(|worker| worker.runtime.connect(task.id, 1));
+    }
+    workers.iter().for_each(|worker| worker.network.hold(true));
+    cluster.scale_service(service, 1).await;
+    let (task, node, cleared) = cluster.wait("a task that leaves", leaving).await;
+    assert!(!cleared, "both nodes still send to it");
+    let at = workers.iter().position(|worker| worker.node() == node).unwrap();
+    let there = workers.swap_remove(at);
+    there.network.hold(false);
+    let waiting = cluster.settled(Duration::from_millis(300)).await.waiting;
+    assert_eq!(waiting, [workers[0].node()]);
+    assert!(!leaving(&cluster.raft().store()).unwrap().2, "one still does");
+    workers[0].network.hold(false);
+    cluster.wait("the word of both", |store| leaving(store).filter(|(_, _, cleared)| *cleared)).await;
+    // Its daemon restarts meanwhile, and goes on with what is left of the time.
+    let there = there.restart().await;
+    there.served().await;
+    assert!(cluster.settled(PATIENCE).await.settled);
+    assert_eq!(there.runtime.log(task), ["prepare", "start"], "somebody is connected");
+    there.runtime.connect(task, 0);
+    there.runtime.wait_for(task, "remove").await;
+    assert_eq!(there.runtime.log(task), ["prepare", "start", "stop", "remove"]);
+    assert!(there.network.withdrew_before_stop(task));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -202,6 +202,34 @@ fn sigterm_ends_it_after_what_it_serves() {
     assert!(TcpStream::connect(server.tcp).is_err(), "nobody listens");
 }
 
+/// Sends one request and reads its answer, which fits one segment.
+fn ask(stream: &mut TcpStream) -> String {
+    stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: me\r\n\r\n").expect("send");
+    let mut answer = [0; 1024];
+    let length = stream.read(&mut answer).expect("an answer, not a reset");
+    String::from_utf8_lossy(&answer[..length]).to_lowercase()
+}
+
+#[test]
+fn a_client_with_an_open_connection_hears_that_its_next_request_is_the_last() {
+    let mut server = Server::start(&[]);
+    let (mut busy, mut late) = (server.connect(), server.connect());
+    assert!(!ask(&mut busy).contains("connection: close") && ask(&mut late).contains("ok"));
+    server.terminate();
+    let mut answer = ask(&mut busy);
+    while !answer.contains("connection: close") {
+        // The signal is on its way.
+        answer = ask(&mut busy);
+    }
+    assert!(answer.starts_with("http/1.1 200"), "{answer}");
+    assert_eq!(busy.read(&mut [0; 16]).expect("a proper end"), 0);
+    // What a client sends before it has seen the end is not answered with a reset.
+    assert_eq!(late.peek(&mut [0; 16]).expect("a proper end"), 0);
+    assert_eq!(ask(&mut late), "");
+    drop((busy, late));
+    assert_eq!(server.wait().code(), Some(0));
+}
+
 #[test]
 fn it_fails_as_asked() {
     let status = |args: &[&str]| whoami(args).output().expect("run").status.code();

@@ -8,8 +8,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use mesh_core::command::{InitCluster, JoinNode, create_service, init_cluster, remove_node, remove_service};
+use mesh_core::command::{
+    InitCluster, JoinNode, create_service, init_cluster, remove_node, remove_service, scale_service,
+};
 use mesh_core::id::{ClusterId, NodeId, ServiceId};
+use mesh_core::label::DRAIN;
 use mesh_core::object::{ManagerStatus, NodeDescription, Task, TaskState};
 use mesh_core::secret::Secret;
 use mesh_core::spec::{
@@ -167,6 +170,13 @@ impl Cluster {
         id
     }
 
+    pub async fn scale_service(&self, id: ServiceId, replicas: u32) {
+        let store = self.raft().store();
+        let version = store.service(id).unwrap().meta.version;
+        let transaction = scale_service(&store, id, version, replicas, now()).unwrap();
+        self.raft().propose(transaction).await.unwrap();
+    }
+
     /// Proposes what the store refuses.
     pub async fn conflict(&self) {
         let create = || create_service(&self.raft().store(), service("twice", 0), now(), &mut SystemEntropy);
@@ -270,7 +280,8 @@ pub fn first(authority: &Authority, cluster: ClusterId, node: NodeId, addr: Sock
 pub fn service(name: &str, replicas: u32) -> ServiceSpec {
     ServiceSpec {
         name: name.parse().unwrap(),
-        labels: std::collections::BTreeMap::new(),
+        // Connections that nobody ends outlast every test.
+        labels: [(DRAIN.to_owned(), "1h".to_owned())].into(),
         mode: ServiceMode::Replicated { replicas },
         task: TaskSpec {
             container: ContainerSpec { image: "mesh/whoami:1".into(), ..ContainerSpec::default() },
