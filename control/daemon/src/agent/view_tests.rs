@@ -72,10 +72,18 @@ fn active_endpoints_take_flows_each_in_its_network() {
 #[test]
 fn who_is_not_active_is_reached_but_not_balanced_to() {
     let mut set = samples::set();
-    set.endpoints.get_mut(&EndpointId(103)).unwrap().active = false;
+    for id in [3, 103] {
+        set.endpoints.get_mut(&EndpointId(id)).unwrap().active = false;
+    }
     let state = desired_state(&set, &facts());
     assert!(state.endpoints.contains_key(&103));
     assert_eq!(vip(&state, 4097).backends, ids(&[102]));
+    assert_eq!(state.published[0].backends, ids(&[2]));
+    let names = |set: &AssignmentSet| dns_table(set, &facts(), 1).zones[&4097].names.clone();
+    assert_eq!(names(&set)["tasks.web"], [address(1, 2)]);
+    assert_eq!(names(&set)["web.3.t3"], [address(1, 3)], "by its own name it is found to the end");
+    set.services.get_mut(&ServiceId::from_bits(samples::WEB)).unwrap().vips.clear();
+    assert_eq!(names(&set)["web"], [address(1, 2)]);
 }
 
 #[test]

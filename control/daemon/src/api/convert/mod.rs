@@ -47,13 +47,23 @@ pub fn span(field: &str, nanos: i64) -> Result<Duration, ApiError> {
         .map_err(|_| ApiError::field(field, format!("a duration cannot be negative ({nanos} ns)")))
 }
 
-/// Labels, each with a key; options of the mesh that it does not have are refused.
+/// Labels, each with a key; options of the mesh are refused.
 pub fn labels(field: &str, labels: &mesh_api::engine::Map) -> Result<Labels, ApiError> {
+    labels_with(field, labels, &[])
+}
+
+/// The same for objects that have `options` of the mesh; others are refused. What an option holds is checked with
+/// the object.
+pub fn labels_with(
+    field: &str,
+    labels: &mesh_api::engine::Map,
+    options: &[&str],
+) -> Result<Labels, ApiError> {
     for key in labels.keys() {
         if key.trim().is_empty() {
             return Err(ApiError::field(field, "a label needs a key"));
         }
-        if key.starts_with(OPTION_PREFIX) {
+        if key.starts_with(OPTION_PREFIX) && !options.contains(&key.as_str()) {
             return Err(ApiError::unsupported(
                 format!("{field}[{key}]"),
                 "labels that begin with \"mesh.\" are options of the mesh, and it has none of this name",
@@ -98,5 +108,7 @@ mod tests {
         );
         let given = mesh_api::engine::Map::from([("meshed".to_owned(), String::new())]);
         assert!(labels("Labels", &given).is_ok());
+        let drain = mesh_api::engine::Map::from([("mesh.drain".to_owned(), "1s".to_owned())]);
+        assert!(labels("Labels", &drain).is_err() && labels_with("Labels", &drain, &["mesh.drain"]).is_ok());
     }
 }

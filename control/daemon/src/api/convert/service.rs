@@ -9,6 +9,7 @@ use mesh_api::engine::service::{
 };
 use mesh_api::engine::{Version, says_nothing};
 use mesh_core::id::NetworkId;
+use mesh_core::label;
 use mesh_core::name::Name;
 use mesh_core::object::{AllocatedPort, Service};
 use mesh_core::port::{Port, Protocol, PublishMode, PublishedPort};
@@ -18,7 +19,7 @@ use mesh_core::spec::{
 use mesh_core::store::Store;
 
 use super::super::error::ApiError;
-use super::{constraint, container, labels, mode, policy, standing, time_text};
+use super::{constraint, container, labels_with, mode, policy, standing, time_text};
 
 /// The wanted service; names of networks are resolved in `store`.
 pub fn spec(wire: &WireSpec, store: &Store) -> Result<ServiceSpec, ApiError> {
@@ -30,7 +31,7 @@ pub fn spec(wire: &WireSpec, store: &Store) -> Result<ServiceSpec, ApiError> {
     };
     Ok(ServiceSpec {
         name: name("Name", &wire.name)?,
-        labels: labels("Labels", &wire.labels)?,
+        labels: labels_with("Labels", &wire.labels, &[label::DRAIN])?,
         mode,
         task: task(wire, store)?,
         endpoint: endpoint(wire.endpoint_spec.as_ref())?,
