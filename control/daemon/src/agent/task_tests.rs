@@ -30,6 +30,7 @@ fn what_a_probe_says_decides() {
     let run = |state, health| with_health(state, health, Wanted::Running);
     let withdrawn = |run: TaskRun| TaskRun { presence: Presence::Withdrawn, ..run };
     let over = |run: TaskRun, code| TaskRun { process: Process::Exited { code }, ..run };
+    let flushed = |run: TaskRun| TaskRun { flushed: true, ..run };
     let words = |code: &str| {
         report(Failed, "started", format!("task: {code}unhealthy container (health check failed: x)"))
     };
@@ -64,7 +65,7 @@ fn what_a_probe_says_decides() {
         ),
         (
             "unhealthy, and unwanted",
-            over(with_health(Running, Health::Unhealthy, Wanted::Stopped), 143),
+            flushed(over(with_health(Running, Health::Unhealthy, Wanted::Stopped), 143)),
             told(TaskState::Shutdown, "shutdown"),
         ),
     ];
