@@ -145,12 +145,11 @@ fn a_task_that_stays_unhealthy_is_replaced_and_one_that_starts_late_is_waited_fo
 #[test]
 fn an_update_that_is_never_healthy_ends_as_its_failure_action_says() {
     let lab = Lab::up("sick", 3);
-    for (name, port, order, action, state) in [
-        ("paused", "8080:80", "start-first", "pause", "paused"),
-        ("back", "8081:80", "stop-first", "rollback", "rollback_completed"),
-    ] {
+    for (name, port, action, state) in
+        [("paused", "8080:80", "pause", "paused"), ("back", "8081:80", "rollback", "rollback_completed")]
+    {
         let create = format!(
-            "service create --name {name} --replicas 3 -p {port} --update-order {order} --update-failure-action \
+            "service create --name {name} --replicas 3 -p {port} --update-order start-first --update-failure-action \
              {action} --update-monitor 1s --rollback-monitor 1s --restart-max-attempts 1 --restart-delay 0s \
              --health-start-period 1s --health-interval 500ms --health-retries 2 mesh/whoami:1"
         );
