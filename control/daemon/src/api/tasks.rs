@@ -88,7 +88,7 @@ impl Wanted {
             && self.up_to_date.is_none_or(current)
             && self.filters.any("id", |id| found.id.to_string().starts_with(id.as_str()))
             && self.filters.any("name", |name| found.name().starts_with(name.as_str()))
-            && self.filters.any("desired-state", |state| task::state_word(found.desired_state) == state)
+            && self.filters.any("desired-state", |state| task::desired_word(found) == state)
             && self.filters.any("runtime", |runtime| runtime == "container")
             && self.filters.labels("label", &mesh_api::engine::Map::new())
     }

@@ -27,7 +27,7 @@ pub fn show(task: &Task, store: &Store) -> WireTask {
         slot: slot(task),
         node_id: task.node.map(|node| node.to_string()).unwrap_or_default(),
         status: show_status(task),
-        desired_state: state_word(task.desired_state).to_owned(),
+        desired_state: desired_word(task).to_owned(),
         generic_resources: generic::show(&task.generic),
         assigned_generic_resources: generic::show(&task.generic),
         networks_attachments: task.endpoints.iter().filter_map(attachment).collect(),
@@ -39,6 +39,14 @@ pub fn show(task: &Task, store: &Store) -> WireTask {
 fn slot(task: &Task) -> u64 {
     let before_first = u32::from(task.job_iteration.is_some());
     u64::from(task.slot.saturating_sub(before_first))
+}
+
+/// Where the managers want the task, as Docker says it: a job's task is meant to complete.
+pub fn desired_word(task: &Task) -> &'static str {
+    match task.desired_state {
+        TaskState::Running if task.job_iteration.is_some() => state_word(TaskState::Complete),
+        desired => state_word(desired),
+    }
 }
 
 fn show_status(task: &Task) -> TaskStatus {
@@ -109,5 +117,14 @@ mod tests {
         let shown = show(&run, &store);
         assert_eq!((shown.slot, shown.job_iteration), (0, Some(Version { index: 7 })));
         assert!(shown.name.starts_with("web.1."), "{}", shown.name);
+    }
+
+    #[test]
+    fn a_jobs_task_is_meant_to_complete() {
+        let replica = samples::task(1, 3);
+        let run = Task { job_iteration: Some(7), ..replica.clone() };
+        let stopped = Task { desired_state: TaskState::Shutdown, ..run.clone() };
+        let wanted = [replica, run, stopped].map(|task| show(&task, &Store::default()).desired_state);
+        assert_eq!(wanted, ["running", "complete", "shutdown"]);
     }
 }
