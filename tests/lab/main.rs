@@ -24,6 +24,7 @@ mod ports;
 mod recovery;
 mod restart;
 mod services;
+mod seeds;
 mod sessions;
 mod traffic;
 mod updates;
