@@ -15,9 +15,22 @@ const LINES_MAX: usize = 20;
 /// Width of the bar.
 const BAR: usize = 50;
 
-/// States on the way to running, and the one that a job's task comes to after it.
-const STATES: [&str; 9] =
-    ["new", "pending", "assigned", "accepted", "preparing", "ready", "starting", "running", "complete"];
+/// States on the way to running, and the one that a job's task comes to after it, with how far each is.
+const STATES: [(&str, usize); 9] = [
+    ("new", 1),
+    ("pending", 3),
+    ("assigned", 4),
+    ("accepted", 5),
+    ("preparing", 6),
+    ("ready", 7),
+    ("starting", 8),
+    ("running", RUNNING),
+    ("complete", COMPLETE),
+];
+
+/// How far a service's task comes, and a job's.
+const RUNNING: usize = 9;
+const COMPLETE: usize = 10;
 
 /// Longest error on a line of a terminal.
 const ERROR_WIDTH: usize = 75;
@@ -29,6 +42,8 @@ pub struct Picture {
     pub heads: Vec<String>,
     /// Its tasks.
     pub tasks: Vec<TaskLine>,
+    /// It goes back to what it was.
+    pub back: bool,
 }
 
 /// One task, as progress shows it.
@@ -67,8 +82,8 @@ impl Progress {
         match &mut self.screen {
             Some(screen) => {
                 let errors = ERROR_WIDTH;
-                screen
-                    .show(picture.heads.iter().cloned().chain(task_lines(&picture.tasks, errors)).collect());
+                let tasks = task_lines(&picture.tasks, picture.back, errors);
+                screen.show(picture.heads.iter().cloned().chain(tasks).collect());
             }
             None => self.tell(picture, shell),
         }
@@ -162,9 +177,9 @@ fn line_bar() -> ProgressBar {
 }
 
 /// A line for each task; of many tasks, one for each thing that keeps some of them from running.
-fn task_lines(tasks: &[TaskLine], width: usize) -> Vec<String> {
+fn task_lines(tasks: &[TaskLine], back: bool, width: usize) -> Vec<String> {
     if tasks.len() <= LINES_MAX {
-        return tasks.iter().map(|task| task_line(task, width)).collect();
+        return tasks.iter().map(|task| task_line(task, back, width)).collect();
     }
     let mut errors: BTreeMap<String, u64> = BTreeMap::new();
     for task in tasks.iter().filter(|task| !task.error.is_empty()) {
@@ -174,19 +189,22 @@ fn task_lines(tasks: &[TaskLine], width: usize) -> Vec<String> {
     errors.iter().map(|(error, count)| line((error, *count))).collect()
 }
 
-fn task_line(task: &TaskLine, width: usize) -> String {
+fn task_line(task: &TaskLine, back: bool, width: usize) -> String {
     let TaskLine { place, state, error } = task;
     if !error.is_empty() {
         return format!("{place}: {}", ellipsis(&one_line(error), width));
     }
-    let Some(done) = STATES.iter().position(|known| known == state) else {
+    let Some((_, done)) = STATES.iter().find(|(known, _)| known == state) else {
         return format!("{place}: {state:<9}");
     };
-    // A service's tasks have come to their end when they run.
-    let steps = if state == "complete" { STATES.len() } else { STATES.len() - 1 };
-    let filled = (done + 1) * BAR / steps;
-    let bar = format!("{}>", "=".repeat(filled.saturating_sub(1)));
-    format!("{place}: {state:<9} [{bar:<BAR$}]")
+    // On its way back a service counts down.
+    let (done, all) = match (back, *done) {
+        (true, done) => (RUNNING.saturating_sub(done), RUNNING),
+        (false, COMPLETE) => (COMPLETE, COMPLETE),
+        (false, done) => (done, RUNNING),
+    };
+    let filled = done * BAR / all;
+    format!("{place}: {state:<9} [{}>{}]", "=".repeat(filled), " ".repeat(BAR - filled))
 }
 
 fn one_line(error: &str) -> String {
@@ -203,20 +221,23 @@ mod tests {
     }
 
     fn picture(head: &str, tasks: &[TaskLine]) -> Picture {
-        Picture { heads: vec![head.to_owned()], tasks: tasks.to_vec() }
+        Picture { heads: vec![head.to_owned()], tasks: tasks.to_vec(), back: false }
     }
 
     #[test]
     fn a_task_in_one_line() {
-        let line = |task: &TaskLine| task_line(task, ERROR_WIDTH);
-        assert_eq!(line(&task("1/5", "running", "")), format!("1/5: running   [{}>]", "=".repeat(49)));
-        assert_eq!(line(&task("1/5", "complete", "")), format!("1/5: complete  [{}>]", "=".repeat(49)));
-        assert_eq!(line(&task(" 3/12", "new", "")), format!(" 3/12: new       [=====>{}]", " ".repeat(44)));
+        let line = |task: &TaskLine| task_line(task, false, ERROR_WIDTH);
+        assert_eq!(line(&task("1/5", "running", "")), format!("1/5: running   [{}>]", "=".repeat(50)));
+        assert_eq!(line(&task("1/5", "complete", "")), format!("1/5: complete  [{}>]", "=".repeat(50)));
+        assert_eq!(line(&task(" 3/12", "new", "")), format!(" 3/12: new       [=====>{}]", " ".repeat(45)));
         assert_eq!(
             line(&task("2/3", "pending", "no suitable node\n(1 node not available for new tasks)")),
             "2/3: no suitable node (1 node not available for new tasks)"
         );
         assert_eq!(line(&task("2/3", "failed", "")), "2/3: failed   ");
+        let back = |state| task_line(&task("1/1", state, ""), true, ERROR_WIDTH);
+        assert_eq!(back("running"), format!("1/1: running   [>{}]", " ".repeat(50)));
+        assert_eq!(back("new"), format!("1/1: new       [{}>      ]", "=".repeat(44)));
         assert_eq!(line(&task("2/3", "failed", &"x".repeat(90))).chars().count(), 5 + ERROR_WIDTH);
     }
 
@@ -224,7 +245,7 @@ mod tests {
     fn of_many_tasks_what_keeps_them_is_counted() {
         let mut tasks = vec![task("1/21", "running", ""), task("2/21", "failed", "crashed")];
         tasks.extend((3..=21).map(|at| task(&format!("{at}/21"), "pending", "no suitable node")));
-        assert_eq!(task_lines(&tasks, ERROR_WIDTH), ["1 task: crashed", "19 tasks: no suitable node"]);
+        assert_eq!(task_lines(&tasks, false, ERROR_WIDTH), ["1 task: crashed", "19 tasks: no suitable node"]);
     }
 
     #[test]

@@ -81,7 +81,8 @@ impl Page {
         if let Some(started) = &update.started_at {
             self.line(&format!(" Started:\t{}", since(started, now)));
         }
-        if let Some(completed) = &update.completed_at {
+        // What went back has its end in the message.
+        if let Some(completed) = update.completed_at.as_ref().filter(|_| update.state == "completed") {
             self.line(&format!(" Completed:\t{}", since(completed, now)));
         }
         self.line(&format!(" Message:\t{}", update.message));

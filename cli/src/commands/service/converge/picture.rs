@@ -54,7 +54,11 @@ pub fn service_picture(
     let message = standing.message.as_ref().map(|message| format!("rollback: {message}"));
     let done = settled && total == Some(running) && running == count;
     Known {
-        shown: Picture { heads: message.into_iter().chain([overall]).collect(), tasks: lines(places, total) },
+        shown: Picture {
+            heads: message.into_iter().chain([overall]).collect(),
+            tasks: lines(places, total),
+            back: standing.rolling_back,
+        },
         goal: done.then_some(Goal::Running { monitor }),
     }
 }
@@ -70,7 +74,7 @@ pub fn job_picture(counted: Option<ReplicatedJob>, places: &Places<'_>) -> Known
     let active = places.values().filter(|place| !complete(place) && place.current.is_some()).count();
     let Some(total) = total else {
         let heads = vec!["job progress: waiting for tasks".to_owned()];
-        return Known { shown: Picture { heads, tasks: Vec::new() }, goal: None };
+        return Known { shown: Picture { heads, ..Picture::default() }, goal: None };
     };
     let width = total.to_string().len();
     let mut heads = vec![format!("job progress: {done:>width$} out of {total} complete")];
@@ -78,7 +82,7 @@ pub fn job_picture(counted: Option<ReplicatedJob>, places: &Places<'_>) -> Known
         let most = total.saturating_sub(done).min(job.max_concurrent.unwrap_or(1));
         heads.push(format!("active tasks: {active} out of {most} tasks"));
     }
-    let shown = Picture { heads, tasks: lines(places, Some(total)) };
+    let shown = Picture { heads, tasks: lines(places, Some(total)), back: false };
     Known { shown, goal: (done == total).then_some(Goal::JobComplete) }
 }
 
