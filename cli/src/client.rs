@@ -252,9 +252,9 @@ impl Client {
         self.http.get("/mesh/v1/settled").await
     }
 
-    /// Any object as the daemon shows it, nothing lost.
+    /// Any object as the daemon shows it, nothing lost, with what holds by default.
     pub async fn raw(&self, collection: &str, reference: &str) -> Result<Value, CliError> {
-        self.http.get(&format!("/{collection}/{}", escape(reference))).await
+        self.http.get(&format!("/{collection}/{}?insertDefaults=true", escape(reference))).await
     }
 
     /// From bollard's model to ours, or back.

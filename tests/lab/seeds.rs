@@ -26,8 +26,9 @@ struct Replay {
     bound: Bound,
 }
 
-fn replay(name: &str, text: &str) {
-    let Transcript { nodes, steps } = Transcript::parse(text);
+fn replay(name: &str, story: &str) {
+    let file = format!("{}/lab/seeds/{story}.txt", env!("CARGO_MANIFEST_DIR"));
+    let Transcript { nodes, steps } = Transcript::parse(&std::fs::read_to_string(file).unwrap());
     let mut replay = Replay { lab: Lab::up(name, nodes), bound: Bound::new() };
     for step in &steps {
         let begun = Instant::now();
@@ -100,25 +101,25 @@ impl Replay {
 
 #[test]
 fn services_are_deployed_updated_and_rolled_back() {
-    replay("seed-1", include_str!("seeds/deploy.txt"));
+    replay("seed-1", "deploy");
 }
 
 #[test]
 fn services_live_on_while_they_grow_and_nodes_are_drained() {
-    replay("seed-2", include_str!("seeds/life.txt"));
+    replay("seed-2", "life");
 }
 
 #[test]
 fn services_take_their_settings() {
-    replay("seed-3", include_str!("seeds/settings.txt"));
+    replay("seed-3", "settings");
 }
 
 #[test]
 fn a_swarm_is_made_loses_nodes_and_recovers() {
-    replay("seed-4", include_str!("seeds/swarm.txt"));
+    replay("seed-4", "swarm");
 }
 
 #[test]
 fn a_first_service_is_made_and_scaled() {
-    replay("seed-5", include_str!("seeds/first.txt"));
+    replay("seed-5", "first");
 }

@@ -73,7 +73,7 @@ fn read(master: OwnedFd) -> String {
 /// What stands there in the end: the few control sequences by which lines are drawn over are followed.
 fn screen(text: &str) -> Vec<String> {
     let mut lines: Vec<Vec<char>> = vec![Vec::new()];
-    let (mut row, mut column) = (0, 0);
+    let (mut row, mut column) = (0_usize, 0_usize);
     let mut letters = text.chars().peekable();
     while let Some(letter) = letters.next() {
         match letter {
@@ -101,6 +101,11 @@ fn screen(text: &str) -> Vec<String> {
                 }
             }
             letter => {
+                // Behind the last column a line goes on in the next.
+                if column == usize::from(SIZE.ws_col) {
+                    (row, column) = (row + 1, 0);
+                    lines.resize(lines.len().max(row + 1), Vec::new());
+                }
                 let line = &mut lines[row];
                 line.resize(line.len().max(column + 1), ' ');
                 line[column] = letter;
@@ -117,6 +122,8 @@ fn screen(text: &str) -> Vec<String> {
 fn lines_that_are_drawn_over_stand_there_once() {
     let text = "id\r\n\u{1b}[2K\rhalf\n\u{1b}[2Kone\u{1b}[1A\r\u{1b}[2Kwhole\n\r\u{1b}[2Ktwo\ttabs\n\ndone";
     assert_eq!(screen(text), ["id", "whole", "two\ttabs", "done"]);
+    let full = "x".repeat(SIZE.ws_col.into());
+    assert_eq!(screen(&format!("id\n{full}{full}\u{1b}[1A\r\u{1b}[2Kone\nlast\r\u{1b}[2K")), ["id", "one"]);
     let ran = run(Command::new("cat"), Some("a\nb\n"));
     assert_eq!((ran.code, ran.lines), (Some(0), vec!["a".to_owned(), "b".to_owned()]));
 }

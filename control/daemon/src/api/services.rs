@@ -76,14 +76,19 @@ fn matches(service: &Service, filters: &Filters) -> bool {
         && filters.labels("label", &service.spec.labels)
 }
 
-/// `GET /services/ID`
+/// `GET /services/ID`; with `insertDefaults=true` it shows what holds where nothing was said.
 pub async fn inspect(
     State(api): State<Api>,
     Path(id): Path<String>,
+    params: Params,
 ) -> Result<Answer<WireService>, ApiError> {
     let store = api.backend.manager()?.read().await?;
     let found = store.find_service(&id).map_err(Refusal::from)?;
-    Ok(Answer(service::show(found, &store)))
+    let mut shown = service::show(found, &store);
+    if params.switch("insertDefaults") {
+        service::insert_defaults(&mut shown.spec);
+    }
+    Ok(Answer(shown))
 }
 
 /// `POST /services/ID/update`

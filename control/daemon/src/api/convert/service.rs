@@ -14,12 +14,14 @@ use mesh_core::name::Name;
 use mesh_core::object::{AllocatedPort, Service};
 use mesh_core::port::{Port, Protocol, PublishMode, PublishedPort};
 use mesh_core::spec::{
-    EndpointMode, EndpointSpec, NetworkAttachment, RestartPolicy, ServiceSpec, TaskSpec, UpdateConfig,
+    EndpointMode, EndpointSpec, NetworkAttachment, RestartPolicy, STOP_GRACE, ServiceSpec, TaskSpec,
+    UpdateConfig,
 };
 use mesh_core::store::Store;
+use serde_json::{Map, Value};
 
 use super::super::error::ApiError;
-use super::{constraint, container, labels_with, mode, policy, standing, time_text};
+use super::{constraint, container, labels_with, mode, nanos, policy, standing, time_text};
 
 /// The wanted service; names of networks are resolved in `store`.
 pub fn spec(wire: &WireSpec, store: &Store) -> Result<ServiceSpec, ApiError> {
@@ -214,6 +216,14 @@ pub fn show_spec(spec: &ServiceSpec) -> WireSpec {
         rollback_config: replacement(&spec.rollback),
         networks: None,
         endpoint_spec: Some(show_endpoint_spec(&spec.endpoint)),
+    }
+}
+
+/// Fills in what holds where the user said nothing; most is always shown.
+pub fn insert_defaults(spec: &mut WireSpec) {
+    if let Some(container) = &mut spec.task_template.container_spec {
+        container.stop_grace_period.get_or_insert(nanos(STOP_GRACE));
+        container.dns_config.get_or_insert_with(|| Value::Object(Map::new()));
     }
 }
 

@@ -8,7 +8,7 @@ use mesh_core::object::{ManagerStatus, Node};
 use mesh_core::spec::Role;
 use mesh_core::store::{Transaction, Write};
 use mesh_core::time::Timestamp;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::super::backend::Ledger;
 use super::double::{Client, Standing};
@@ -63,6 +63,9 @@ async fn a_service_is_made_listed_scaled_and_removed() {
     let shown = client.get("/services/web?insertDefaults=false").await;
     assert_eq!(shown["ID"], id);
     assert_eq!(shown["Endpoint"]["Ports"][0]["PublishedPort"], 8080);
+    let grace = |shown: &Value| shown["Spec"]["TaskTemplate"]["ContainerSpec"]["StopGracePeriod"].clone();
+    assert_eq!(grace(&shown), Value::Null, "what goes back in an update is what came");
+    assert_eq!(grace(&client.get("/services/web?insertDefaults=true").await), 10_000_000_000_i64);
 
     let listed = client.get("/services?status=true").await;
     assert_eq!(
