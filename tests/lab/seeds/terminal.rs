@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use nix::pty::{OpenptyResult, Winsize, openpty};
 use nix::sys::termios::{OutputFlags, SetArg, tcgetattr, tcsetattr};
 
-/// Wide enough for every table.
-const SIZE: Winsize = Winsize { ws_row: 200, ws_col: 250, ws_xpixel: 0, ws_ypixel: 0 };
+/// Wide enough for every line.
+const SIZE: Winsize = Winsize { ws_row: 200, ws_col: 1000, ws_xpixel: 0, ws_ypixel: 0 };
 
 /// Longer than any command of a transcript takes.
 const PATIENCE: Duration = Duration::from_mins(4);

@@ -1,7 +1,7 @@
 //! Services. What later parts of the project bring (mounts, ulimits …) is kept as raw JSON, so
 //! that it can be refused by name rather than dropped.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
 
 use super::content::{ConfigReference, SecretReference};
@@ -447,10 +447,22 @@ pub struct UpdateConfig {
     #[serde(skip_serializing_if = "blank")]
     pub monitor: i64,
     /// 0.0 to 1.0.
+    #[serde(serialize_with = "share")]
     pub max_failure_ratio: f32,
     /// `stop-first`, `start-first`; stop-first when empty.
     #[serde(skip_serializing_if = "blank")]
     pub order: String,
+}
+
+/// A share as Docker writes it: none is `0`, all is `1`.
+// Serde hands over a reference.
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn share<S: Serializer>(share: &f32, serializer: S) -> Result<S::Ok, S::Error> {
+    match *share {
+        none if none <= 0.0 => serializer.serialize_u8(0),
+        all if all >= 1.0 => serializer.serialize_u8(1),
+        share => serializer.serialize_f32(share),
+    }
 }
 
 /// How a service is reached.
