@@ -127,8 +127,8 @@ pub fn state_word(state: NodeState) -> &'static str {
     match state {
         NodeState::Unknown => "unknown",
         NodeState::Ready => "ready",
-        NodeState::Down => "down",
-        NodeState::Disconnected => "disconnected",
+        // One that left is shown so, too.
+        NodeState::Down | NodeState::Disconnected => "down",
     }
 }
 
