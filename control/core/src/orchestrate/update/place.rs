@@ -5,6 +5,7 @@ use super::failure::watch;
 use super::status::config;
 use crate::leader::draft::Draft;
 use crate::object::{Service, Task, TaskState};
+use crate::orchestrate::instance::ended_by_itself;
 use crate::orchestrate::restart::ended_at;
 use crate::orchestrate::{Instance, is_live};
 use crate::time::Timestamp;
@@ -46,11 +47,14 @@ impl Place {
         takeover: Timestamp,
     ) -> Self {
         let tasks = instance.tasks(draft.store());
-        let is_present = |task: &Task| task.spec_version == service.spec_version;
-        if let Some(task) = tasks.iter().rev().find(|task| task.watched && is_present(task)) {
+        // One that was taken away before it served, as with a node that went down, was no turn.
+        let is_turn = |task: &Task| {
+            task.spec_version == service.spec_version && (is_live(task) || ended_by_itself(task))
+        };
+        if let Some(task) = tasks.iter().rev().find(|task| task.watched && is_turn(task)) {
             return Self::in_change(draft, service, task, takeover);
         }
-        let had_turn = tasks.iter().any(|task| is_present(task));
+        let had_turn = tasks.iter().any(|task| is_turn(task));
         let dirty = !had_turn && is_place_dirty(draft.store(), service, instance, &tasks);
         let runs = |task: &Task| is_live(task) && task.status.state == TaskState::Running;
         let runs = tasks.iter().any(|task| runs(task));
@@ -64,9 +68,7 @@ impl Place {
         let since = task.running_at.or_else(|| ended.then(|| ended_at(draft, task)));
         let (until, watched_until) = match since {
             Some(since) => (since + config(service).delay, since.max(takeover) + watch(config(service))),
-            None if is_live(task) => (Self::OPEN_END, Timestamp::ZERO),
-            // It was taken away again.
-            None => (Timestamp::ZERO, Timestamp::ZERO),
+            None => (Self::OPEN_END, Timestamp::ZERO),
         };
         let stage = if until <= draft.now() { Stage::InOrder } else { Stage::Busy { until } };
         Self { stage, watched_until }
