@@ -2,7 +2,7 @@
 
 /// The line for what clap says in several: what is wrong, what may be meant, where help is.
 pub fn line(text: &str) -> String {
-    let mut paragraphs = text.trim().split("\n\n").map(|paragraph| words(paragraph));
+    let mut paragraphs = text.trim().split("\n\n").map(words);
     let wrong = paragraphs.next().unwrap_or_default();
     let wrong = wrong.strip_prefix("error: ").unwrap_or(&wrong);
     let mut hints = Vec::new();

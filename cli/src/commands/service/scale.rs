@@ -67,7 +67,7 @@ fn told(name: &str, error: CliError, shell: &mut Shell) -> Result<bool, CliError
 async fn scale(name: &str, replicas: u64, client: &Client) -> Result<Service, CliError> {
     let service = client.service(name).await.map_err(|error| error.named("service", name))?;
     let mut spec = service.spec.clone();
-    set_replicas(spec.mode.get_or_insert_default(), replicas).map_err(|refused| refused.of("scale"))?;
+    set_replicas(spec.mode.get_or_insert_default(), replicas, "scale")?;
     client.update_service(&service.id, service.version.index, &spec, false).await?;
     Ok(service)
 }

@@ -48,6 +48,7 @@ pub struct Added(Additions);
 
 /// What is removed from a service that exists.
 #[derive(Debug, Default, Args)]
+#[expect(clippy::struct_field_names, reason = "the flags have their names")]
 pub struct Removals {
     /// Remove a label of the service
     #[arg(long, value_name = "KEY")]

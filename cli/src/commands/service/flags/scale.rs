@@ -50,7 +50,7 @@ impl ScaleFlags {
     pub fn change(&self, spec: &mut ServiceSpec) -> Result<(), CliError> {
         let mode = spec.mode.get_or_insert_with(|| Mode::Replicated.bare());
         if let Some(replicas) = self.replicas {
-            set_replicas(mode, replicas).map_err(|refused| refused.of("replicas"))?;
+            set_replicas(mode, replicas, "replicas")?;
         }
         if let Some(most) = self.max_concurrent {
             let only = || usage("max-concurrent can only be used with replicated-job mode");
@@ -58,7 +58,7 @@ impl ScaleFlags {
         }
         if let Some(most) = self.replicas_max_per_node {
             if most > 0 && (mode.global.is_some() || mode.global_job.is_some()) {
-                return Err(NotCounted.of("replicas-max-per-node"));
+                return Err(not_counted("replicas-max-per-node"));
             }
             spec.task_template.placement.get_or_insert_default().max_replicas = most;
         }
@@ -66,28 +66,22 @@ impl ScaleFlags {
     }
 }
 
-/// The service has one task on each node.
-#[derive(Debug)]
-pub struct NotCounted;
-
-impl NotCounted {
-    /// Refuses what was asked for.
-    pub fn of(self, what: &str) -> CliError {
-        usage(&format!("{what} can only be used with replicated or replicated-job mode"))
-    }
-}
-
-/// Sets the number of tasks, of a job those that have to complete.
-pub fn set_replicas(mode: &mut ServiceMode, replicas: u64) -> Result<(), NotCounted> {
+/// Sets the number of tasks, of a job those that have to complete; `what` asks for it.
+pub fn set_replicas(mode: &mut ServiceMode, replicas: u64, what: &str) -> Result<(), CliError> {
     match (&mut mode.replicated, &mut mode.replicated_job) {
         (Some(replicated), _) => replicated.replicas = Some(replicas),
         (None, Some(job)) => {
             job.total_completions = Some(replicas);
             job.max_concurrent = job.max_concurrent.or(Some(replicas));
         }
-        (None, None) => return Err(NotCounted),
+        (None, None) => return Err(not_counted(what)),
     }
     Ok(())
+}
+
+/// Refuses what makes no sense for a service with one task on each node.
+fn not_counted(what: &str) -> CliError {
+    usage(&format!("{what} can only be used with replicated or replicated-job mode"))
 }
 
 fn usage(text: &str) -> CliError {
