@@ -65,7 +65,7 @@ impl Entry {
         }
         let runs = matches!(run.process, Process::Running { .. });
         let adopted = runs.then_some(status.timestamp);
-        Self { run, adopted, status, dns_client, drains_until, ..Self::new(&task) }
+        Self { run, status, dns_client, adopted, drains_until, ..Self::new(&task) }
     }
 
     /// How long ago it was started, when its probes begin: just now, or as far as is known by an earlier daemon.
