@@ -97,12 +97,12 @@ impl FromStr for ContentName {
 
     fn from_str(text: &str) -> Result<Self, ContentNameError> {
         let bytes = text.as_bytes();
-        let edges = [bytes.first(), bytes.last()];
-        let edged = edges.into_iter().all(|edge| edge.is_some_and(u8::is_ascii_alphanumeric));
+        let ends =
+            [bytes.first(), bytes.last()].into_iter().all(|edge| edge.is_some_and(u8::is_ascii_alphanumeric));
         let inner = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
         match text {
             "" => Err(ContentNameError::Missing),
-            _ if edged && bytes.len() <= CONTENT_NAME_MAX && bytes.iter().all(inner) => {
+            _ if ends && bytes.len() <= CONTENT_NAME_MAX && bytes.iter().all(inner) => {
                 Ok(Self(text.to_owned()))
             }
             _ => Err(ContentNameError::Characters),

@@ -93,7 +93,9 @@ impl Replacement {
         let list = R::list(spec).iter_mut().flatten();
         let older: Vec<_> = list.filter(|reference| self.old.iter().any(|id| id == reference.id())).collect();
         let found = !older.is_empty();
-        older.into_iter().for_each(|reference| reference.set(&self.id, &self.name));
+        for reference in older {
+            reference.set(&self.id, &self.name);
+        }
         found
     }
 }

@@ -176,6 +176,9 @@ fn each_becomes_a_file_of_its_own() {
         .unwrap();
 }
 
+/// What is wrong with a file.
+type Change<'a> = &'a dyn Fn(&mut FileTarget);
+
 #[test]
 fn files_are_checked() {
     let mut bench = Bench::new();
@@ -185,7 +188,7 @@ fn files_are_checked() {
         change(&mut reference.file);
         getting("web", vec![reference], vec![])
     };
-    let cases: [(&dyn Fn(&mut FileTarget), &str); 7] = [
+    let cases: [(Change<'_>, &str); 7] = [
         (&|file| file.path.clear(), "\"\" is no file name"),
         (&|file| file.path = "dir/".into(), "\"dir/\" is no file name"),
         (&|file| file.path = "a/../b".into(), "\"a/../b\": \"..\" is not followed"),

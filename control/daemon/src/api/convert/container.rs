@@ -46,7 +46,6 @@ pub fn container(wire: &WireContainer) -> Result<ContainerSpec, ApiError> {
         secrets: content::secrets(&format!("{FIELD}.Secrets"), wire.secrets.as_deref().unwrap_or_default())?,
         configs: content::configs(&format!("{FIELD}.Configs"), wire.configs.as_deref().unwrap_or_default())?,
         health,
-        ..ContainerSpec::default()
     })
 }
 
