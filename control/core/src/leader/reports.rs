@@ -20,6 +20,7 @@ pub(super) struct Reports {
     waiting: BTreeMap<TaskId, (NodeId, TaskStatus)>,
     /// Reports that are not taken yet, in the order in which each session brought them.
     open: BTreeMap<SessionId, VecDeque<Open>>,
+    /// The session that each node reported over last.
     sessions: BTreeMap<NodeId, SessionId>,
     /// Sessions of which a report may be taken now.
     maybe: BTreeSet<SessionId>,

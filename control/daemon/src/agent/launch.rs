@@ -102,7 +102,7 @@ mod tests {
         let given = mesh_core::spec::GenericAmount::Named(["UUID1".into(), "UUID2".into()].into());
         task.generic.insert("gpu".into(), given);
         let launch = launch(&task, &samples::node()).unwrap();
-        assert_eq!(launch.env[..2], ["A=1", "DOCKER_RESOURCE_GPU=UUID1,UUID2"]);
+        assert_eq!((&*launch.env[0], &*launch.env[2]), ("A=1", "DOCKER_RESOURCE_GPU=UUID1,UUID2"));
         assert_eq!(
             launch.env.iter().rfind(|line| line.starts_with("MESH_TASK_SLOT")).unwrap(),
             "MESH_TASK_SLOT=1"
