@@ -156,8 +156,12 @@ impl Loads {
             None => self.tasks.remove(&id),
         };
         if differs {
-            old.iter().for_each(|old| self.count(old, false));
-            new.iter().for_each(|new| self.count(new, true));
+            if let Some(old) = old {
+                self.count(&old, false);
+            }
+            if let Some(new) = new {
+                self.count(new, true);
+            }
         }
     }
 

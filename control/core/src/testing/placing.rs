@@ -71,7 +71,9 @@ impl Placing {
         for transaction in decided {
             let index = self.store.index() + 1;
             let changes = self.store.apply(index, transaction).expect("decided from this store");
-            changes.iter().for_each(|change| self.scheduler.notice(change));
+            for change in &changes {
+                self.scheduler.notice(change);
+            }
         }
     }
 }

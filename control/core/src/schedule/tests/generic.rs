@@ -24,7 +24,9 @@ fn given(cluster: &VirtualCluster, service: ServiceId, kind: &str) -> BTreeSet<S
     let mut all = BTreeSet::new();
     for task in cluster.live(service) {
         if let Some(GenericAmount::Named(names)) = task.generic.get(kind) {
-            names.iter().for_each(|name| assert!(all.insert(name.clone()), "{name} was given twice"));
+            for name in names {
+                assert!(all.insert(name.clone()), "{name} was given twice");
+            }
         }
     }
     all
