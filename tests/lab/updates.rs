@@ -73,7 +73,7 @@ impl Retired {
         ended
             .map(|(task, at)| {
                 let told = retired.get(task).unwrap_or_else(|| panic!("task {task} was never told to end"));
-                at.duration_since(*told).unwrap()
+                at.duration_since(*told).expect("a connection ended before its task was told to end")
             })
             .collect()
     }
@@ -205,7 +205,7 @@ fn nothing_is_lost_while_tasks_are_replaced() {
     let lasted = began.elapsed();
     unbroken(&longs, &retired);
     let done = flawless(&loads);
-    let rate = done as f64 / lasted.as_secs_f64();
+    let rate = f64::from(u32::try_from(done).unwrap()) / lasted.as_secs_f64();
     println!("{rate:.0} short connections a second for {lasted:?}");
     assert!(rate > f64::from(RATE) * 0.7, "only {rate:.0} a second");
 }

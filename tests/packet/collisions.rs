@@ -1,6 +1,6 @@
 //! Flows that look the same to the backend.
 
-use mesh_abi::conntrack::{Flow, FlowKey, Kind, Role, State};
+use mesh_abi::conntrack::{FIN_FORWARD, FIN_REVERSE, Flow, FlowKey, Kind, Role, State};
 use mesh_abi::counter::Path;
 use mesh_abi::drop::DropReason;
 use mesh_abi::tunnel::{INGRESS_VNI, reply_mac, request_mac};
@@ -144,8 +144,9 @@ fn connection_lives_without_room_among_the_established() {
     world.task(BOB_IF, &answer).reaches_task(ANN_IF, tcp(VIP_PORT, ANN_PORT, SYN | ACK));
     let mut other = tuple("10.0.1.99:80", "10.0.1.98:0");
     // Room for one entry is not enough for two.
-    for port in 1..u16::try_from(FLOWS_ROOM).unwrap() {
-        other.dport = Be16::new(port);
+    for number in 1..FLOWS_ROOM {
+        let [high, low] = [number >> 16, number & 0xffff].map(|part| u16::try_from(part).unwrap());
+        (other.sport, other.dport) = (Be16::new(high), Be16::new(low));
         world.put(map::FLOWS, FlowKey::new(BLUE, other, TCP), Flow::default());
     }
     let next = tcp(ANN_PORT, VIP_PORT, ACK);
@@ -172,23 +173,39 @@ fn full_buffer_loses_records_and_counts_them() {
     world.counted(Path::RecordLost, lost);
 }
 
-#[test]
-fn no_source_port_is_left() {
-    let mut world = World::new();
-    world.vip(&[BOB]);
+/// Every source port of ANN's at BOB belongs to another flow in this state.
+fn take_every_port(world: &mut World, state: State, fins: u8) {
     let mut taken = tuple(BOB_PORT, ANN_PORT);
     let other = Flow {
         rewrite: tuple("10.0.1.99:80", ANN_PORT),
         partner_vni: BLUE,
-        state: State::Established as u8,
+        state: state as u8,
         role: Role::Reverse as u8,
         kind: Kind::Vip as u8,
+        fins,
         seen: u64::MAX,
         ..Flow::default()
     };
-    for port in (61_000..=u16::MAX).chain([40_000]) {
+    for port in 1024..=u16::MAX {
         taken.dport = Be16::new(port);
         world.put(map::FLOWS, FlowKey::new(BLUE, taken, TCP), other);
     }
+}
+
+#[test]
+fn no_source_port_is_left() {
+    let mut world = World::new();
+    world.vip(&[BOB]);
+    take_every_port(&mut world, State::Established, 0);
     world.task(ANN_IF, &syn(ANN_PORT, VIP_PORT)).dropped(DropReason::NoSourcePort);
+}
+
+#[test]
+fn connections_that_are_over_do_not_use_up_the_ports() {
+    let mut world = World::new();
+    world.vip(&[BOB]);
+    take_every_port(&mut world, State::Closing, FIN_FORWARD | FIN_REVERSE);
+    let bytes = world.task(ANN_IF, &syn(ANN_PORT, VIP_PORT)).bytes_to(BOB_IF);
+    let answer = tcp(BOB_PORT, &format!("10.0.1.10:{}", source_port(&bytes)), SYN | ACK);
+    world.task(BOB_IF, &answer).reaches_task(ANN_IF, tcp(VIP_PORT, ANN_PORT, SYN | ACK));
 }

@@ -51,7 +51,7 @@ pub const VXLAN: u32 = 7;
 pub const UPLINK_MAC: [u8; 6] = [2, 0, 0, 0, 0, 6];
 
 /// Entries that the map of established flows has room for.
-pub const FLOWS_ROOM: u32 = 5_000;
+pub const FLOWS_ROOM: u32 = 66_000;
 
 pub fn ip(text: &str) -> Be32 {
     text.parse::<Ipv4Addr>().unwrap().into()

@@ -25,9 +25,16 @@ use crate::{
 /// `-EEXIST`.
 const EXISTS: i32 = -17;
 /// Source ports tried for a flow that collides, the flow's own included.
-const TRIES: u32 = 5;
-/// First of the ports that colliding flows get: beyond what Linux hands out by default.
+const TRIES: u32 = 12;
+/// First of the ports that colliding flows get: beyond what Linux hands out by default,
 const PORTS_FROM: u32 = 61_000;
+/// but for the later tries: clients that come quickly have used all of these within a minute or two.
+const MORE_PORTS_FROM: u32 = 1024;
+/// The first try that takes ports from there,
+const MORE_FROM: u32 = 3;
+/// and the first that takes one of a connection that both sides have ended: a SYN that is a second late, because a
+/// socket in TIME-WAIT is in its way, is better than none.
+const CLOSED_FROM: u32 = 9;
 
 /// The entry of the key.
 #[inline(always)]
@@ -163,10 +170,10 @@ pub fn open(skb: Skb, key: &FlowKey, flow: &mut Flow, now: u64) -> Result<(), Dr
     flow.seen = now;
     flow.created = now;
     for attempt in 0..TRIES {
-        let mut claimed = claim(key, flow, now);
+        let mut claimed = claim(key, flow, now, attempt);
         if claimed == Claim::Over {
             forget_other(key, flow);
-            claimed = claim(key, flow, now);
+            claimed = claim(key, flow, now, attempt);
         }
         match claimed {
             Claim::Made => {
@@ -179,17 +186,18 @@ pub fn open(skb: Skb, key: &FlowKey, flow: &mut Flow, now: u64) -> Result<(), Dr
                 count(skb, Path::Stateless);
                 return Ok(());
             }
-            Claim::Taken | Claim::Over => flow.rewrite.sport = other_port(),
+            Claim::Taken | Claim::Over => flow.rewrite.sport = other_port(attempt + 1),
         }
     }
     Err(DropReason::NoSourcePort)
 }
 
 #[inline(always)]
-fn other_port() -> Be16 {
+fn other_port(attempt: u32) -> Be16 {
     // SAFETY: plain helper call.
     let random = unsafe { bpf_get_prandom_u32() };
-    Be16::new((PORTS_FROM + random % (0x1_0000 - PORTS_FROM)) as u16)
+    let from = if attempt < MORE_FROM { PORTS_FROM } else { MORE_PORTS_FROM };
+    Be16::new((from + random % (0x1_0000 - from)) as u16)
 }
 
 /// Whether the flow was reset. One that both sides ended with FIN leaves a socket in TIME-WAIT: the SYN of
@@ -202,11 +210,12 @@ fn was_reset(flow: &Flow) -> bool {
 
 /// Makes the reverse entry, unless a living flow of another opener has its key.
 #[inline(never)]
-fn claim(key: &FlowKey, flow: &Flow, now: u64) -> Claim {
+fn claim(key: &FlowKey, flow: &Flow, now: u64, attempt: u32) -> Claim {
     let partner = flow.partner(key.protocol);
     if let Some(other) = find(&partner) {
         let own = other.rewrite == key.tuple.turned() && other.partner_vni == key.vni;
-        let over = own || was_reset(other) || is_idle(&partner, other, now);
+        let spare = attempt >= CLOSED_FROM && other.state == State::Closing as u8;
+        let over = own || spare || was_reset(other) || is_idle(&partner, other, now);
         return if over { Claim::Over } else { Claim::Taken };
     }
     match FLOWS_OPENING.insert(partner, mirror(key, flow), u64::from(BPF_NOEXIST)) {
