@@ -40,14 +40,12 @@ impl Transcript {
         let nodes = first.strip_prefix("lab ").and_then(|nodes| nodes.parse().ok());
         let mut steps: Vec<Step> = Vec::new();
         for (at, line) in lines {
-            match command(at + 1, line) {
-                Some(step) => steps.push(step),
-                None => {
-                    let step =
-                        steps.last_mut().unwrap_or_else(|| panic!("line {}: no command before it", at + 1));
-                    step.prints.push(line.to_owned());
-                }
+            if let Some(step) = command(at + 1, line) {
+                steps.push(step);
+                continue;
             }
+            let step = steps.last_mut().unwrap_or_else(|| panic!("line {}: no command before it", at + 1));
+            step.prints.push(line.to_owned());
         }
         Self { nodes: nodes.expect("a transcript begins with `lab NODES`"), steps }
     }
