@@ -7,6 +7,7 @@
 //! a thousand costs no more than that of one.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::draft::Draft;
@@ -50,9 +51,8 @@ impl Clearing {
     /// Takes over: every node has to say anew how far it is.
     pub(super) fn new(store: &Store, dispatcher: &Dispatcher, now: Timestamp) -> Self {
         let mut clearing = Self::default();
-        let mut leaving = BTreeMap::new();
-        store.tasks().filter(|task| is_leaving(task)).for_each(|task| note(&mut leaving, task));
-        clearing.wait_for(store, dispatcher, leaving, now);
+        let leaving = store.tasks().filter(|task| is_leaving(task));
+        clearing.wait_for(store, dispatcher, by_networks(leaving), now);
         clearing
     }
 
@@ -72,7 +72,9 @@ impl Clearing {
         let all = dispatcher.sent(node).is_some_and(|sent| *applied >= sent);
         let last = if all { u64::MAX } else { *applied };
         let done: Vec<Key> = waiting.range(..=(last, u64::MAX)).copied().collect();
-        done.into_iter().for_each(|key| self.excuse(store, node, key));
+        for key in done {
+            self.excuse(store, node, key);
+        }
     }
 
     /// Takes in what a log entry did, after the nodes were told of it.
@@ -83,27 +85,28 @@ impl Clearing {
         changes: &[Change],
         now: Timestamp,
     ) {
-        let mut begun = BTreeMap::new();
+        let mut begun = Vec::new();
         for change in changes {
             match change {
                 Change::Task(Delta { old, new: Some(new) }) if is_leaving(new) => {
-                    if !old.as_ref().is_some_and(|old| is_leaving(old)) {
-                        note(&mut begun, new);
-                    }
+                    let goes_on = old.as_ref().is_some_and(|old| is_leaving(old));
+                    begun.extend((!goes_on).then_some(new));
                 }
                 Change::Task(Delta { old: Some(task), .. }) => drop(self.cleared.remove(&task.id)),
                 Change::Node(Delta { old: Some(old), new }) => self.node(store, old, new.as_deref()),
                 _ => {}
             }
         }
-        self.wait_for(store, dispatcher, begun, now);
+        self.wait_for(store, dispatcher, by_networks(begun), now);
     }
 
     /// Nobody waits for a node that went.
     fn node(&mut self, store: &Store, old: &Node, new: Option<&Node>) {
         if is_there(old) && !new.is_some_and(is_there) {
             let waiting = self.behind.get(&old.id).cloned().unwrap_or_default();
-            waiting.into_iter().for_each(|key| self.excuse(store, old.id, key));
+            for key in waiting {
+                self.excuse(store, old.id, key);
+            }
         }
         if new.is_none() {
             self.open(old.id);
@@ -122,7 +125,7 @@ impl Clearing {
             let key = (store.index(), self.begun);
             self.begun += 1;
             let sends = |node: NodeId| networks.iter().any(|it| dispatcher.sees(store, node, *it));
-            let late = |node: &&std::sync::Arc<Node>| self.is_late(dispatcher, node, key.0) && sends(node.id);
+            let late = |node: &&Arc<Node>| self.is_late(dispatcher, node, key.0) && sends(node.id);
             let nodes: BTreeSet<NodeId> = store.nodes().filter(late).map(|node| node.id).collect();
             for node in &nodes {
                 self.behind.entry(*node).or_default().insert(key);
@@ -214,7 +217,12 @@ fn is_there(node: &Node) -> bool {
     node.status.state == NodeState::Ready
 }
 
-fn note(leaving: &mut BTreeMap<Vec<NetworkId>, Vec<TaskId>>, task: &Task) {
-    let networks = task.endpoints.iter().map(|endpoint| endpoint.network).collect();
-    leaving.entry(networks).or_default().push(task.id);
+/// Tasks by the networks that they are in: those in the same wait together.
+fn by_networks<'a>(tasks: impl IntoIterator<Item = &'a Arc<Task>>) -> BTreeMap<Vec<NetworkId>, Vec<TaskId>> {
+    let mut groups: BTreeMap<_, Vec<TaskId>> = BTreeMap::new();
+    for task in tasks {
+        let networks = task.endpoints.iter().map(|endpoint| endpoint.network).collect();
+        groups.entry(networks).or_default().push(task.id);
+    }
+    groups
 }
