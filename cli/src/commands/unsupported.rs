@@ -35,7 +35,7 @@ refused_flags! {
         mount = "mount",
         cap_add = "cap-add", cap_drop = "cap-drop", sysctl = "sysctl", ulimit = "ulimit", dns = "dns",
         dns_option = "dns-option", dns_search = "dns-search", extra_host = "host", group = "group",
-        oom_score_adj = "oom-score-adj", generic_resource = "generic-resource", isolation = "isolation",
+        oom_score_adj = "oom-score-adj", isolation = "isolation",
         log_driver = "log-driver", log_opt = "log-opt",
         credential_spec = "credential-spec"
     } switches {
@@ -50,8 +50,7 @@ refused_flags! {
         host_add = "host-add", host_rm = "host-rm", dns_add = "dns-add", dns_rm = "dns-rm",
         dns_option_add = "dns-option-add", dns_option_rm = "dns-option-rm", dns_search_add = "dns-search-add",
         dns_search_rm = "dns-search-rm", sysctl_add = "sysctl-add", sysctl_rm = "sysctl-rm",
-        ulimit_add = "ulimit-add", ulimit_rm = "ulimit-rm", generic_resource_add = "generic-resource-add",
-        generic_resource_rm = "generic-resource-rm"
+        ulimit_add = "ulimit-add", ulimit_rm = "ulimit-rm"
     } switches {}
 }
 

@@ -5,6 +5,9 @@
 //! [`sweep`] goes through every combination of an update's settings and what befalls it. What may never happen
 //! is in [`rules`].
 
+// Clippy knows test functions only; this whole crate is a test.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};

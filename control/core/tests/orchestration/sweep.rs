@@ -131,7 +131,7 @@ fn run(case: Case) {
     let update = service.update.clone().unwrap();
     assert_eq!(update.state, case.ends_as(), "{}", update.message);
     assert_eq!(update.completed_at.is_some(), update.state != UpdateState::Paused, "{update:?}");
-    cluster.run_for(Duration::from_secs(60));
+    cluster.run_for(Duration::from_mins(1));
     let after = cluster.store.service(web).unwrap().update.clone().unwrap();
     assert_eq!(after.state, update.state, "an end is an end");
     serves_what_it_should(&cluster, web, case, &spec.task.container.image);

@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 
 use clap::{ArgMatches, Args, Command, FromArgMatches};
+use mesh_api::engine::generic::GenericResource;
 use mesh_api::engine::service::{
     ContainerSpec, NetworkAttachment, Placement, PlacementPreference, PortConfig, ServiceSpec, Spread,
 };
 
+use super::generic;
 use crate::error::CliError;
 use crate::parse::{env, label, network, publish};
 
@@ -40,6 +42,9 @@ pub struct Additions {
     /// Port that answers on every node, as in 8080:80, 53:53/udp or target=80,published=8080,mode=host
     #[arg(short, long, value_name = "PORT", value_parser = publish::publish)]
     publish: Vec<Vec<PortConfig>>,
+    /// Generic resource that a node must have free, as in gpu=2
+    #[arg(long, value_name = "KIND=COUNT", value_parser = generic::reservation)]
+    generic_resource: Vec<GenericResource>,
 }
 
 /// [`Additions`] to a service that exists: `--label-add` for `--label`, without letters.
@@ -71,6 +76,9 @@ pub struct Removals {
     /// Publish a target port no more, as in 80, 53/udp or target=80,mode=host
     #[arg(long, value_name = "TARGET", value_parser = publish::publish)]
     publish_rm: Vec<Vec<PortConfig>>,
+    /// Reserve a generic resource no more
+    #[arg(long, value_name = "KIND")]
+    generic_resource_rm: Vec<String>,
 }
 
 impl Additions {
@@ -88,6 +96,7 @@ impl Additions {
             let ports = &mut spec.endpoint_spec.get_or_insert_default().ports;
             add_new(ports, &self.publish.concat());
         }
+        generic::add(spec, &self.generic_resource);
         Ok(())
     }
 
@@ -159,6 +168,7 @@ impl Removals {
             let gone = self.publish_rm.concat();
             endpoint.ports.retain(|known| !gone.iter().any(|gone| is_same_target(known, gone)));
         }
+        generic::remove(spec, &self.generic_resource_rm);
     }
 
     /// Whether names of networks have to be known.
@@ -190,7 +200,7 @@ impl FromArgMatches for Added {
 /// Gives the flags of [`Additions`] the names that they have for a service that exists. A file of variables keeps
 /// its own.
 fn as_added(command: Command) -> Command {
-    const NAMES: [(&str, &str); 7] = [
+    const NAMES: [(&str, &str); 8] = [
         ("label", "label-add"),
         ("container_label", "container-label-add"),
         ("env", "env-add"),
@@ -198,6 +208,7 @@ fn as_added(command: Command) -> Command {
         ("placement_pref", "placement-pref-add"),
         ("network", "network-add"),
         ("publish", "publish-add"),
+        ("generic_resource", "generic-resource-add"),
     ];
     NAMES
         .into_iter()

@@ -3,6 +3,7 @@
 //! `--env-add` and `--env-rm` of one that exists.
 
 pub mod contents;
+mod generic;
 pub mod health;
 pub mod lists;
 mod policy;
