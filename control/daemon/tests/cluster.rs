@@ -106,9 +106,13 @@ async fn a_task_serves_until_every_node_has_let_go_of_it_and_then_until_nobody_i
     let mut workers = vec![Worker::join(&cluster).await, Worker::join(&cluster).await];
     let service = cluster.create_service("web", 2).await;
     for task in cluster.wait_running(2).await {
-        workers.iter().for_each(|worker| worker.runtime.connect(task.id, 1));
+        for worker in &workers {
+            worker.runtime.connect(task.id, 1);
+        }
     }
-    workers.iter().for_each(|worker| worker.network.hold(true));
+    for worker in &workers {
+        worker.network.hold(true);
+    }
     cluster.scale_service(service, 1).await;
     let (task, node, cleared) = cluster.wait("a task that leaves", leaving).await;
     assert!(!cleared, "both nodes still send to it");

@@ -92,7 +92,9 @@ impl Entry {
 
     /// The managers say how it leaves. True when it has to wait for more word from now on.
     pub fn leave(&mut self, leaving: Option<Leaving>) -> bool {
-        let before = std::mem::replace(&mut self.run.departure, Departure::of(leaving));
+        let (told, before) = (Departure::of(leaving), self.run.departure);
+        // What it has come to is not taken back, but it may have to hurry.
+        self.run.departure = if told == Departure::AtOnce { told } else { told.max(before) };
         self.drain = leaving.map_or(Duration::ZERO, |leaving| leaving.drain);
         if self.run.departure == Departure::AtOnce {
             self.cut = None;

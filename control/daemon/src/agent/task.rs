@@ -65,15 +65,17 @@ pub enum Presence {
     Withdrawn,
 }
 
-/// How far a task that is to be stopped has been taken out of the balancers of other nodes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// How far a task that is to be stopped has come with that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Departure {
-    /// That does not matter: it is stopped at once.
+    /// Nothing is waited for.
     AtOnce,
-    /// Some may still send it new flows.
+    /// Other nodes may still send it new flows.
     Sought,
     /// None does; its connections have some time to end.
     Cleared,
+    /// They had it.
+    Drained,
 }
 
 impl Departure {
@@ -134,8 +136,6 @@ pub struct TaskRun {
     pub settled: bool,
     /// How it leaves, when it is to be stopped.
     pub departure: Departure,
-    /// Its connections had their time.
-    pub drained: bool,
     /// What its process said last has arrived.
     pub flushed: bool,
     /// What is under way.
@@ -185,7 +185,6 @@ impl TaskRun {
             presence: Presence::Absent,
             settled: true,
             departure: Departure::AtOnce,
-            drained: false,
             flushed: false,
             busy: None,
             failure: None,
@@ -355,8 +354,7 @@ fn wind_down(run: &TaskRun) -> Step {
 }
 
 fn stop(run: &TaskRun) -> Step {
-    let waits = run.departure == Departure::Cleared && !run.drained;
-    Step::Run(if waits { Operation::Drain } else { Operation::Stop })
+    Step::Run(if run.departure == Departure::Cleared { Operation::Drain } else { Operation::Stop })
 }
 
 /// The kernel goes on for a process that ended, as long as its namespace is in the network.

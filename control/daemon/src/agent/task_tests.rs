@@ -186,32 +186,6 @@ fn each_situation_has_its_one_next_step() {
             Step::Run(Operation::Stop),
         ),
         (
-            "leaving: serves on until all know",
-            TaskRun { departure: Departure::Sought, ..live(Running, Wanted::Stopped) },
-            Step::Wait,
-        ),
-        (
-            "leaving: its own balancers too",
-            TaskRun { departure: Departure::Cleared, ..live(Running, Wanted::Stopped) },
-            Step::Place(Presence::Withdrawn),
-        ),
-        ("leaving: connections get time", cleared(Running), Step::Run(Operation::Drain)),
-        (
-            "leaving: then the signal",
-            TaskRun { drained: true, ..cleared(Running) },
-            Step::Run(Operation::Stop),
-        ),
-        (
-            "ended while it was to leave",
-            TaskRun { departure: Departure::Sought, process: exited(1), ..live(Running, Wanted::Stopped) },
-            Step::Run(Operation::Flush),
-        ),
-        (
-            "stopped: last words",
-            TaskRun { process: exited(143), ..live(Running, Wanted::Stopped) },
-            Step::Run(Operation::Flush),
-        ),
-        (
             "stopped",
             TaskRun { process: exited(143), flushed: true, ..live(Running, Wanted::Stopped) },
             told(Shutdown, "shutdown"),
@@ -229,11 +203,6 @@ fn each_situation_has_its_one_next_step() {
             report(Failed, "failed", "exec".into()),
         ),
         (
-            "over: last words",
-            TaskRun { process: exited(1), ..live(Failed, Wanted::Running) },
-            Step::Run(Operation::Flush),
-        ),
-        (
             "over: out of the network",
             TaskRun { process: exited(1), flushed: true, ..live(Failed, Wanted::Running) },
             Step::Place(Presence::Absent),
@@ -246,6 +215,48 @@ fn each_situation_has_its_one_next_step() {
         ("over: remembered", TaskRun { removed: true, ..run(Failed, Wanted::Running) }, Step::Wait),
         ("over: forgotten", TaskRun { removed: true, ..run(Failed, Wanted::Gone) }, Step::Forget),
         ("busy", TaskRun { busy: Some(Operation::Stop), ..live(Running, Wanted::Running) }, Step::Wait),
+    ];
+    for (name, run, step) in cases {
+        assert_eq!(next(&run), step, "{name}");
+    }
+}
+
+#[test]
+fn a_task_that_leaves_takes_its_time() {
+    use TaskState::{Failed, Running};
+    let exited = |code| Process::Exited { code };
+    let cases: Vec<(&str, TaskRun, Step)> = vec![
+        (
+            "leaving: serves on until all know",
+            TaskRun { departure: Departure::Sought, ..live(Running, Wanted::Stopped) },
+            Step::Wait,
+        ),
+        (
+            "leaving: its own balancers too",
+            TaskRun { departure: Departure::Cleared, ..live(Running, Wanted::Stopped) },
+            Step::Place(Presence::Withdrawn),
+        ),
+        ("leaving: connections get time", cleared(Running), Step::Run(Operation::Drain)),
+        (
+            "leaving: then the signal",
+            TaskRun { departure: Departure::Drained, ..cleared(Running) },
+            Step::Run(Operation::Stop),
+        ),
+        (
+            "ended while it was to leave",
+            TaskRun { departure: Departure::Sought, process: exited(1), ..live(Running, Wanted::Stopped) },
+            Step::Run(Operation::Flush),
+        ),
+        (
+            "stopped: last words",
+            TaskRun { process: exited(143), ..live(Running, Wanted::Stopped) },
+            Step::Run(Operation::Flush),
+        ),
+        (
+            "over: last words",
+            TaskRun { process: exited(1), ..live(Failed, Wanted::Running) },
+            Step::Run(Operation::Flush),
+        ),
     ];
     for (name, run, step) in cases {
         assert_eq!(next(&run), step, "{name}");
@@ -310,7 +321,7 @@ fn live_through(run: &mut TaskRun) -> Vec<Step> {
             Step::Place(presence) => run.presence = *presence,
             Step::Run(Operation::Prepare) => run.prepared = Some(prepared()),
             Step::Run(Operation::Start) => run.process = Process::Running { pid: 7 },
-            Step::Run(Operation::Drain) => run.drained = true,
+            Step::Run(Operation::Drain) => run.departure = Departure::Drained,
             Step::Run(Operation::Stop) => run.process = Process::Exited { code: 143 },
             Step::Run(Operation::Flush) => run.flushed = true,
             Step::Run(Operation::Remove) => {

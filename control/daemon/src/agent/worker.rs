@@ -216,17 +216,14 @@ impl<R: TaskRuntime> Worker<R> {
             entry.run.wanted = entry.run.wanted.max(wanted);
             leaving.extend((wanted >= Wanted::Stopped).then_some((*id, task.leaving)));
         }
-        leaving.into_iter().for_each(|(id, leaving)| self.leave(id, leaving));
+        for (id, leaving) in leaving {
+            self.leave(id, leaving);
+        }
     }
 
     /// A task leaves, as the managers say, or goes on with it.
     fn leave(&mut self, id: TaskId, leaving: Option<Leaving>) {
         let Some(entry) = self.tasks.get_mut(&id) else { return };
-        // What was taken for cleared, without word of it, stays so.
-        let known = entry.run.departure == Departure::Cleared;
-        if known && Departure::of(leaving) == Departure::Sought {
-            return;
-        }
         if entry.leave(leaving) {
             let events = self.events.clone();
             tokio::spawn(async move {
@@ -252,8 +249,9 @@ impl<R: TaskRuntime> Worker<R> {
         match outcome {
             Outcome::Prepared(prepared) => run.set_prepared(prepared),
             Outcome::Started(pid) if run.process == Process::None => run.process = Process::Running { pid },
-            Outcome::Started(_) => {}
-            Outcome::Drained => run.drained = true,
+            Outcome::Drained if run.departure == Departure::Cleared => run.departure = Departure::Drained,
+            // It ended meanwhile, or had to hurry.
+            Outcome::Started(_) | Outcome::Drained => {}
             Outcome::Flushed => run.flushed = true,
             Outcome::Stopped(code) => {
                 run.process = Process::Exited { code: code.unwrap_or(super::task::KILLED) };
