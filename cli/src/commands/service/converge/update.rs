@@ -21,7 +21,8 @@ pub struct Standing {
 /// What the status says; an update of the command's own that stopped is its failure.
 pub fn judge(status: Option<&UpdateStatus>, wanted: &Wanted<'_>) -> Result<Standing, CliError> {
     let Some(status) = status else { return Ok(Standing::default()) };
-    let is_own = wanted.before != Some(status);
+    // One that began before is not the command's, however far it has come meanwhile.
+    let is_own = wanted.before.is_none_or(|before| before.started_at != status.started_at);
     let stopped = |what: &str| Err(CliError::Refused(format!("service {what} paused: {}", status.message)));
     match status.state.as_str() {
         "paused" if is_own => stopped("update"),
@@ -66,6 +67,13 @@ mod tests {
         assert!(judge(Some(&paused), &older).unwrap().halfway);
         let again = UpdateStatus { started_at: Some("2026-01-01T00:00:09Z".to_owned()), ..status("paused") };
         assert!(judge(Some(&again), &older).is_err());
+    }
+
+    #[test]
+    fn an_update_that_began_before_and_ends_meanwhile_is_not_the_commands() {
+        let started = status("rollback_started");
+        let later = Wanted { before: Some(&started), rebalance: true, ..Wanted::default() };
+        assert_eq!(judge(Some(&status("rollback_completed")), &later).unwrap(), Standing::default());
     }
 
     #[test]
