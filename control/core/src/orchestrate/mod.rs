@@ -213,7 +213,7 @@ impl Instance {
 }
 
 /// Sorts a slot's tasks by when they were made. One that is only drafted is the youngest.
-fn age(task: &Task) -> (u64, TaskId) {
+pub(crate) fn age(task: &Task) -> (u64, TaskId) {
     let drafted = task.meta.version == 0;
     (if drafted { u64::MAX } else { task.meta.created_version }, task.id)
 }

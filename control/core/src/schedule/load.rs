@@ -166,14 +166,24 @@ impl Loads {
     }
 
     fn count(&mut self, task: &Task, add: bool) {
+        self.change(task, |load| if add { load.add(task) } else { load.subtract(task) });
+    }
+
+    /// Leaves a task out where tasks are spread, as if it did not run any more. It still holds what it holds.
+    pub(super) fn overlook(&mut self, task: &Task) {
+        self.change(task, |load| load.lower(task));
+    }
+
+    /// Takes [`Loads::overlook`] back.
+    pub(super) fn look_again(&mut self, task: &Task) {
+        self.change(task, |load| load.raise(task));
+    }
+
+    fn change(&mut self, task: &Task, change: impl FnOnce(&mut Load)) {
         let Some(id) = task.node else { return };
         let load = self.nodes.entry(id).or_default();
         let hosted = load.of_service(task.service) > 0;
-        if add {
-            load.add(task);
-        } else {
-            load.subtract(task);
-        }
+        change(load);
         match (hosted, load.of_service(task.service) > 0) {
             (false, true) => drop(self.hosts.entry(task.service).or_default().insert(id)),
             (true, false) => {
@@ -235,12 +245,23 @@ impl Load {
         Fullness { active: self.active, share: cpus.max(memory) }
     }
 
-    fn add(&mut self, task: &Task) {
-        self.tasks += 1;
+    fn raise(&mut self, task: &Task) {
         if is_active(task) {
             self.active += 1;
             *self.by_service.entry(task.service).or_default() += 1;
         }
+    }
+
+    fn lower(&mut self, task: &Task) {
+        if is_active(task) {
+            self.active = self.active.saturating_sub(1);
+            lower(&mut self.by_service, task.service);
+        }
+    }
+
+    fn add(&mut self, task: &Task) {
+        self.tasks += 1;
+        self.raise(task);
         let reserved = task.spec.resources.reservations;
         self.reserved.nano_cpus = self.reserved.nano_cpus.saturating_add(reserved.nano_cpus);
         self.reserved.memory_bytes = self.reserved.memory_bytes.saturating_add(reserved.memory_bytes);
@@ -252,10 +273,7 @@ impl Load {
 
     fn subtract(&mut self, task: &Task) {
         self.tasks = self.tasks.saturating_sub(1);
-        if is_active(task) {
-            self.active = self.active.saturating_sub(1);
-            lower(&mut self.by_service, task.service);
-        }
+        self.lower(task);
         let reserved = task.spec.resources.reservations;
         self.reserved.nano_cpus = self.reserved.nano_cpus.saturating_sub(reserved.nano_cpus);
         self.reserved.memory_bytes = self.reserved.memory_bytes.saturating_sub(reserved.memory_bytes);

@@ -11,6 +11,7 @@ mod filter;
 mod generic;
 mod load;
 mod spread;
+mod succession;
 #[cfg(test)]
 mod tests;
 mod tree;
@@ -137,7 +138,20 @@ impl Scheduler {
     fn place_group(&mut self, draft: &mut Draft<'_>, kind: &Kind) {
         let Some(group) = self.waiting.group(kind).filter(|group| !group.is_refused()) else { return };
         let example = group.example();
-        let mut ranking = Ranking::new(self.scale(&example, draft));
+        // What another takes the place of is gone when that serves, so it is not where the service will be.
+        let outgoing = succession::outgoing(draft.store(), &example);
+        let outgoing: Vec<_> = outgoing.iter().filter_map(|id| self.loads.task(*id).cloned()).collect();
+        for task in &outgoing {
+            self.loads.overlook(task);
+        }
+        self.place_all(draft, kind, &example);
+        for task in &outgoing {
+            self.loads.look_again(task);
+        }
+    }
+
+    fn place_all(&mut self, draft: &mut Draft<'_>, kind: &Kind, example: &Arc<Task>) {
+        let mut ranking = Ranking::new(self.scale(example, draft));
         while !draft.is_full()
             && let Some(id) = self.waiting.group(kind).and_then(|group| group.next())
         {
@@ -145,12 +159,12 @@ impl Scheduler {
                 self.waiting.remove(id);
                 continue;
             };
-            let Some(node) = ranking.take_best(self.scale(&example, draft)) else {
-                self.waiting.refuse(kind, Explanation::of(&self.loads, &example));
+            let Some(node) = ranking.take_best(self.scale(example, draft)) else {
+                self.waiting.refuse(kind, Explanation::of(&self.loads, example));
                 return;
             };
             self.assign(draft, &task, node, "scheduler assigned task to node");
-            ranking.put_back(self.scale(&example, draft), node);
+            ranking.put_back(self.scale(example, draft), node);
         }
     }
 

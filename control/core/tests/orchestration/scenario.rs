@@ -205,6 +205,21 @@ impl Walk {
             cluster.store.services().all(|service| is_terminal(service))
         });
         assert!(done.is_some(), "an update comes to its end: {:?}", self.updates());
+        if rules.borrow().calm {
+            self.pass(Duration::from_secs(10));
+            self.is_spread();
+        }
+    }
+
+    /// Nothing but updates befell them, so every service is spread over all nodes.
+    fn is_spread(&self) {
+        for service in self.cluster.store.services().filter(|service| !service.spec.mode.is_global()) {
+            let live = self.cluster.live(service.id);
+            let on = |node: &NodeId| live.iter().filter(|task| task.node == Some(*node)).count();
+            let counts: Vec<usize> = self.nodes.iter().map(on).collect();
+            let (most, fewest) = (counts.iter().max().unwrap(), counts.iter().min().unwrap());
+            assert!(most - fewest <= 1, "{} is spread {counts:?}", service.spec.name);
+        }
     }
 
     fn updates(&self) -> Vec<String> {

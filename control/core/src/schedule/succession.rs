@@ -1,0 +1,32 @@
+//! Tasks that others are about to take the place of: start-first, the old one runs until the new one serves.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::id::TaskId;
+use crate::object::Task;
+use crate::orchestrate::age;
+use crate::store::Store;
+
+/// The tasks of `task`'s service that a younger one in their slot takes the place of; none when nothing runs where
+/// `task` is to run, as then nothing is under way start-first. Looks at every task of the service.
+pub(super) fn outgoing(store: &Store, task: &Task) -> Vec<TaskId> {
+    let takes_over = |other: &&Arc<Task>| other.id != task.id && is_live(other);
+    if task.slot == 0 || !store.slot_tasks(task.service, task.slot).any(|other| takes_over(&other)) {
+        return Vec::new();
+    }
+    let mut slots: BTreeMap<u32, Vec<&Arc<Task>>> = BTreeMap::new();
+    for task in store.service_tasks(task.service).filter(|task| is_live(task)) {
+        slots.entry(task.slot).or_default().push(task);
+    }
+    slots.into_values().filter(|tasks| tasks.len() > 1).flat_map(|tasks| older(&tasks)).collect()
+}
+
+fn older(tasks: &[&Arc<Task>]) -> Vec<TaskId> {
+    let youngest = tasks.iter().map(|task| age(task)).max();
+    tasks.iter().filter(|task| Some(age(task)) != youngest).map(|task| task.id).collect()
+}
+
+fn is_live(task: &Task) -> bool {
+    task.desired_state <= crate::object::TaskState::Running && !task.status.state.is_final()
+}
