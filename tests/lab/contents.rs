@@ -84,7 +84,7 @@ fn secrets_and_configs_are_made_shown_used_and_removed() {
 
 #[test]
 fn a_task_that_cannot_be_brought_its_secret_says_so() {
-    let lab = Lab::up("undelivered", 1);
+    let lab = Lab::up("bring", 1);
     meshctl_told(&lab.socket(1), &["secret", "create", "key", "-"], "hunter2").ok();
     lab.ctl(&["service", "create", "-d", "--name", "web", "--secret", "key", "mesh/whoami:1"]).ok();
     let told = lab.wait("the task's error", || {

@@ -61,7 +61,7 @@ fn a_crashed_nodes_tasks_move_and_the_node_comes_back() {
 
 #[test]
 fn a_node_that_comes_back_after_a_partition_stops_what_was_replaced() {
-    let lab = Lab::up("partition", 3);
+    let lab = Lab::up("split", 3);
     lab.ctl(&["service", "create", "--name", "web", "--replicas", "3", "-p", "8080:80", "mesh/whoami:1"])
         .ok();
     let old = lab.running("web").into_iter().find(|task| task.node == 3).expect("one task a node");

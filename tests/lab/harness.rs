@@ -102,6 +102,7 @@ impl Lab {
     /// Brings up a lab of `nodes` nodes, the first `managers` of them managers. Its name holds the process id,
     /// so that runs do not meet.
     pub fn with_managers(name: &str, nodes: u8, managers: u8) -> Self {
+        assert!(name.len() <= 8, "{name:?} and a process id are no name of a lab");
         let turn = take_turn();
         let name: LabName = format!("{name}-{}", std::process::id()).parse().unwrap();
         let lab = Self { layout: Layout { name }, _turn: turn };

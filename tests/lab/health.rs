@@ -99,7 +99,7 @@ fn a_failing_task_gets_no_new_connections_and_a_healthy_one_gets_them_again() {
 
 #[test]
 fn a_task_that_stays_unhealthy_is_replaced_and_one_that_starts_late_is_waited_for() {
-    let lab = Lab::up("unhealthy", 3);
+    let lab = Lab::up("unwell", 3);
     let create = "service create --name web --replicas 3 -p 8080:80 --health-interval 500ms --health-retries 2 \
                   --restart-delay 0s mesh/whoami:1";
     lab.ctl(&create.split_whitespace().collect::<Vec<_>>()).ok();

@@ -14,7 +14,7 @@ pub fn address(task: &RunningTask) -> Ipv4Addr {
 
 #[test]
 fn equal_subnets_are_separate_worlds() {
-    let lab = Lab::up("isolation", 3);
+    let lab = Lab::up("isolate", 3);
     for color in ["red", "blue"] {
         lab.ctl(&["network", "create", "-d", "overlay", "--subnet", "10.77.0.0/24", color]).ok();
         let name = format!("{color}-web");

@@ -255,7 +255,7 @@ impl World {
             for (session, number) in actions.taken {
                 self.tell_session(id, session, News::Taken(number));
             }
-            for session in actions.close {
+            for (session, _) in actions.close {
                 self.tell_session(id, session, News::Closed(None));
                 self.forget_session(id, session);
             }

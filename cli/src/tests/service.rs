@@ -108,7 +108,8 @@ async fn an_update_that_stops_or_goes_back_is_told_as_a_failure() {
 
 #[tokio::test]
 async fn a_rollback_is_asked_for_by_either_command() {
-    let back = put("service", &service(&update("rollback_started", "manually requested rollback")));
+    let begun = update("rollback_started", "manually requested rollback").replace("00:00:00Z", "00:00:09Z");
+    let back = put("service", &service(&begun));
     let fake = Fake::new(&[
         ("GET /services/web", 200, &service(&update("paused", "update paused"))),
         ("POST /services/s1/update", 200, "{}"),

@@ -295,9 +295,8 @@ impl<'a> Term<'a> {
         for (session, number) in taken {
             self.tell(session, manager_message::Kind::Taken(StatusesTaken { number }));
         }
-        for session in close {
-            let reason = "replaced by a newer session, or the node is not in the cluster".to_owned();
-            self.tell(session, manager_message::Kind::Close(Close { reason }));
+        for (session, end) in close {
+            self.tell(session, manager_message::Kind::Close(Close { reason: end.to_string() }));
             self.end(session);
         }
         self.propose(propose);

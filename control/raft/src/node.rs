@@ -93,6 +93,8 @@ pub struct Node {
     snapshots: BTreeMap<u64, usize>,
     /// Ticks since something came from a peer.
     heard: BTreeMap<u64, usize>,
+    /// The term that it led at the last tick, and the ticks in it.
+    led: (u64, usize),
     /// A planted mistake.
     #[cfg(any(test, feature = "testing"))]
     skips_joint: bool,
@@ -132,6 +134,7 @@ impl Node {
             stalled: false,
             snapshots: BTreeMap::new(),
             heard: BTreeMap::new(),
+            led: (0, 0),
             #[cfg(any(test, feature = "testing"))]
             skips_joint: false,
         };
@@ -155,6 +158,7 @@ impl Node {
                 self.raw.tick();
                 self.age_snapshots();
                 self.age_peers();
+                self.age_leadership();
             }
             Input::Message(message) => self.receive(*message)?,
             Input::Propose(data) => return self.propose(|raw| raw.propose(Vec::new(), data)),

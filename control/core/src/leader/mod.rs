@@ -24,7 +24,7 @@ pub use history::{HISTORY_CHANGES, History};
 
 use crate::allocate::Allocator;
 use crate::assignment::{AssignmentSet, AssignmentUpdate, Held};
-use crate::command::check_description;
+use crate::command::{Refusal, check_description};
 use crate::dispatch::{self, Dispatcher};
 use crate::id::{Entropy, NodeId, SessionId, TaskId};
 use crate::object::{NodeDescription, TaskStatus};
@@ -129,6 +129,29 @@ pub enum Event {
     },
 }
 
+/// Why the leader ends a session.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum SessionEnd {
+    /// The node opened another.
+    #[error("replaced by a newer session of this node")]
+    Replaced,
+    /// It is not the node's session, as far as this leader knows.
+    #[error("this manager knows of no such session")]
+    Unknown,
+    /// The node is not in the store.
+    #[error("this node is not in the cluster: it was removed, and has to leave and to join again")]
+    Removed,
+    /// The node said that it leaves.
+    #[error("this node left the cluster")]
+    Left,
+    /// What the node says of itself cannot be.
+    #[error("what this node says of itself is refused: {0}")]
+    Description(Refusal),
+    /// Nothing was lost: it reports again in its next session.
+    #[error("more reports wait than this manager takes")]
+    Busy,
+}
+
 /// What the leader wants done.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Actions {
@@ -138,8 +161,8 @@ pub struct Actions {
     pub send: Vec<(SessionId, AssignmentUpdate)>,
     /// Sessions of which all reports up to this number are durable.
     pub taken: Vec<(SessionId, u64)>,
-    /// Sessions to end: replaced by a newer one, or of a node that is not (or no longer) in the cluster.
-    pub close: Vec<SessionId>,
+    /// Sessions to end, and why.
+    pub close: Vec<(SessionId, SessionEnd)>,
     /// Nodes that are there and have not brought what they were told into their networks for too long: tasks
     /// leave without waiting for them.
     pub overdue: Vec<NodeId>,
@@ -242,7 +265,7 @@ impl Leader {
                     && self.reports.add(&self.store, node, session, number, statuses).is_err()
                 {
                     self.close(node, session);
-                    actions.close.push(session);
+                    actions.close.push((session, SessionEnd::Busy));
                 }
             }
             Event::Held { node, session, held } => {
@@ -271,13 +294,17 @@ impl Leader {
         now: Timestamp,
         actions: &mut Actions,
     ) {
-        if self.store.node(node).is_none() || check_description(&told.description).is_err() {
-            actions.close.push(session);
+        let wrong = match self.store.node(node) {
+            Some(_) => check_description(&told.description).err().map(SessionEnd::Description),
+            None => Some(SessionEnd::Removed),
+        };
+        if let Some(end) = wrong {
+            actions.close.push((session, end));
             return;
         }
         if let Some(old) = self.liveness.open(node, session, told, now) {
             self.reports.close(old);
-            actions.close.push(old);
+            actions.close.push((old, SessionEnd::Replaced));
         }
         if self.dispatcher.is_open(node, session) {
             return;
@@ -296,7 +323,7 @@ impl Leader {
     fn hear(&mut self, node: NodeId, session: SessionId, now: Timestamp, actions: &mut Actions) -> bool {
         let known = self.liveness.hear(&self.store, node, session, now);
         if !known {
-            actions.close.push(session);
+            actions.close.push((session, SessionEnd::Unknown));
         }
         known
     }
@@ -310,7 +337,9 @@ impl Leader {
             self.reports.observe(&self.store, change);
             if let Some((node, session)) = self.liveness.observe(&self.store, change, now) {
                 self.close(node, session);
-                actions.close.push(session);
+                let gone = self.store.node(node).is_none();
+                let end = if gone { SessionEnd::Removed } else { SessionEnd::Left };
+                actions.close.push((session, end));
             }
         }
         let store = self.store.clone();

@@ -5,6 +5,7 @@
 //! once. What follows is seen from the store: an older live task goes when a younger one serves, and a younger
 //! one that does not serve yet goes when nothing speaks against the older one any more.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,6 +31,22 @@ struct Tenants {
     holder: Option<Arc<Task>>,
     /// The one that is to serve next, or first of all.
     next: Option<Arc<Task>>,
+}
+
+/// Visits the slots of a service that have tasks; false when the batch was full before the last.
+pub(super) fn each_slot(
+    draft: &mut Draft<'_>,
+    service: &Service,
+    mut visit: impl FnMut(&mut Draft<'_>, Instance),
+) -> bool {
+    let slots: BTreeSet<u32> = draft.store().service_tasks(service.id).map(|task| task.slot).collect();
+    for slot in slots {
+        if draft.is_full() {
+            return false;
+        }
+        visit(draft, Instance::slot(service.id, slot));
+    }
+    true
 }
 
 impl Orchestrator {

@@ -4,7 +4,7 @@
 //! Tasks belong to a run of their job. Those of earlier runs are stopped and count for nothing; the ended ones
 //! stay as history.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::global::standing;
@@ -35,14 +35,10 @@ impl Orchestrator {
         service: &Service,
         entropy: &mut dyn Entropy,
     ) -> bool {
-        let slots: BTreeSet<u32> = draft.store().service_tasks(service.id).map(|task| task.slot).collect();
-        for slot in slots {
-            if draft.is_full() {
-                return false;
-            }
-            self.keep_job(draft, service, Instance::slot(service.id, slot), entropy);
-        }
-        fill(draft, service, entropy)
+        let keep = |draft: &mut Draft<'_>, slot| {
+            self.keep_job(draft, service, slot, entropy);
+        };
+        instance::each_slot(draft, service, keep) && fill(draft, service, entropy)
     }
 
     /// Looks at one slot of a replicated job. What ends there makes room for another.

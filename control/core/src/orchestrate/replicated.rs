@@ -1,7 +1,7 @@
 //! Replicated services: so many slots, the lowest free numbers first; what is too much leaves the nodes
 //! with the most copies first.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{Instance, Orchestrator, instance, is_live, new_task};
@@ -18,12 +18,9 @@ impl Orchestrator {
         replicas: u32,
         entropy: &mut dyn Entropy,
     ) -> bool {
-        let slots: BTreeSet<u32> = draft.store().service_tasks(service.id).map(|task| task.slot).collect();
-        for slot in slots {
-            if draft.is_full() {
-                return false;
-            }
-            self.keep(draft, service, Instance::slot(service.id, slot), entropy);
+        let keep = |draft: &mut Draft<'_>, slot| self.keep(draft, service, slot, entropy);
+        if !instance::each_slot(draft, service, keep) {
+            return false;
         }
         let slots = occupied(draft, service);
         let wanted = usize::try_from(replicas).unwrap_or(usize::MAX);

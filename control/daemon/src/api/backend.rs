@@ -89,6 +89,9 @@ pub trait Ledger: Send + Sync + 'static {
     /// The managers, as this one sees them now.
     fn peers(&self) -> Peers;
 
+    /// Raft's numbers of the managers that answer, once this one can tell.
+    async fn answering(&self) -> BTreeSet<u64>;
+
     /// The managers as this one sees them, whenever that changes; now for a start.
     fn follow_peers(&self) -> BoxStream<'static, Peers>;
 }
@@ -119,11 +122,6 @@ impl Peers {
     /// Whether this manager leads.
     pub fn is_leader(&self, raft_id: u64) -> bool {
         self.leader == Some(raft_id)
-    }
-
-    /// Those that take part, as far as the one who looks can tell.
-    pub fn reachable(&self) -> BTreeSet<u64> {
-        self.heard.iter().copied().chain(self.leader).collect()
     }
 
     /// Whether this manager takes part.

@@ -1,5 +1,6 @@
 //! The real daemon and its raft, as the API's [`Backend`] and [`Ledger`].
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -139,6 +140,10 @@ impl Ledger for Raft {
         let state = self.role().borrow().clone();
         let heard = self.heard().borrow().clone();
         Peers { leader: state.leader, leads: state.role == Role::Leader, heard }
+    }
+
+    async fn answering(&self) -> BTreeSet<u64> {
+        Raft::answering(self).await
     }
 
     fn follow_peers(&self) -> BoxStream<'static, Peers> {

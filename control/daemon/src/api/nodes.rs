@@ -67,9 +67,10 @@ pub async fn update(
     let ledger = api.backend.manager()?;
     let version = params.version("node")?;
     let spec = node::spec(&wanted)?;
+    let answering = ledger.answering().await;
     commit(ledger.as_ref(), |store, _| {
         let id = find(store, &id)?;
-        Ok(((), update_node(store, id, version, spec.clone(), &ledger.peers().reachable(), now())?))
+        Ok(((), update_node(store, id, version, spec.clone(), &answering, now())?))
     })
     .await?;
     Ok(StatusCode::OK)
@@ -86,9 +87,10 @@ pub async fn remove(
     if force {
         dismiss(ledger.as_ref(), &id).await?;
     }
+    let answering = ledger.answering().await;
     commit(ledger.as_ref(), |store, _| {
         let id = find(store, &id)?;
-        Ok(((), remove_node(store, id, force, &ledger.peers().reachable(), now())?))
+        Ok(((), remove_node(store, id, force, &answering, now())?))
     })
     .await?;
     Ok(StatusCode::OK)
@@ -104,11 +106,12 @@ async fn dismiss(ledger: &dyn Ledger, reference: &str) -> Result<(), ApiError> {
     if !manages(&store) {
         return Ok(());
     }
+    let answering = ledger.answering().await;
     commit(ledger, |store, _| {
         let node =
             store.node(id).ok_or_else(|| ApiError::NotFound { kind: "node", reference: id.to_string() })?;
         let spec = CoreSpec { role: Role::Worker, ..node.spec.clone() };
-        Ok(((), update_node(store, id, node.meta.version, spec, &ledger.peers().reachable(), now())?))
+        Ok(((), update_node(store, id, node.meta.version, spec, &answering, now())?))
     })
     .await?;
     let gone = async {

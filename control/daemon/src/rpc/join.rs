@@ -16,7 +16,7 @@ use tonic::{Request, Response, Status};
 
 use super::authorize::Caller;
 use super::dispatcher::address;
-use super::managers::{reachable, unreachable};
+use super::managers::unreachable;
 use super::proto::join_server::Join;
 use super::proto::{JoinRequest, JoinResponse};
 use super::{certificates, envelope, unmade};
@@ -66,10 +66,11 @@ impl Join for JoinService {
 
 impl JoinService {
     async fn add(&self, node: &JoinNode, back: bool) -> Result<(), Status> {
+        let reachable = self.raft.answering().await;
         let change = |store: &Store| {
             let node = node.clone();
             let transaction = if back {
-                rejoin_node(store, node, &reachable(&self.raft), now())
+                rejoin_node(store, node, &reachable, now())
             } else {
                 join_node(store, node, now())
             };

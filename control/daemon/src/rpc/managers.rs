@@ -2,7 +2,6 @@
 //!
 //! Every step may be repeated: a manager that was interrupted asks again and goes on where it was.
 
-use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -173,7 +172,7 @@ impl Managers for ManagersService {
         let force = request.into_inner().force;
         let _turn = self.turn.lock().await;
         let store = self.read().await?;
-        let reachable = reachable(&self.raft);
+        let reachable = self.raft.answering().await;
         let depart = |store: &Store| depart_node(store, peer.node, force, &reachable, now());
         if depart(&store).is_err() && store.node(peer.node).is_none() {
             return Ok(Response::new(DepartResponse {}));
@@ -185,12 +184,6 @@ impl Managers for ManagersService {
         self.note(depart).await?;
         Ok(Response::new(DepartResponse {}))
     }
-}
-
-/// Raft's numbers of the managers that answer, the leader's among them.
-pub fn reachable(raft: &Raft) -> BTreeSet<u64> {
-    let heard = raft.heard().borrow().clone();
-    heard.into_iter().chain(raft.role().borrow().leader).collect()
 }
 
 /// Why a manager is not let in, with what to do.

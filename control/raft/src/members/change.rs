@@ -167,6 +167,9 @@ pub enum ChangeRefused {
         /// The member.
         id: u64,
     },
+    /// The leader's time has just begun: it cannot tell yet whether enough of those who would vote answer.
+    #[error("this manager leads only since, and has not heard from all managers yet")]
+    Early,
     /// Too few of those who would vote were heard of lately.
     #[error("only {heard} of the {voters} managers that would be left answer: no quorum")]
     Quorum {
@@ -181,7 +184,7 @@ impl ChangeRefused {
     /// Whether the same change may be taken a little later.
     pub fn is_temporary(&self) -> bool {
         match self {
-            Self::Pending | Self::Busy | Self::Behind { .. } | Self::Leads { .. } => true,
+            Self::Pending | Self::Busy | Self::Early | Self::Behind { .. } | Self::Leads { .. } => true,
             Self::NotLeader { leader } => leader.is_none(),
             _ => false,
         }

@@ -32,6 +32,23 @@ impl Node {
         peer == self.id() || self.heard.contains_key(&peer)
     }
 
+    /// Whether who was not heard does not answer: a leader whose time has just begun may have had no word yet from
+    /// some who do.
+    pub fn has_heard_all(&self) -> bool {
+        let leads = self.raw.raft.state == StateRole::Leader;
+        let (term, ticks) = self.led;
+        let long = term == self.raw.raft.term && ticks >= self.pace.election;
+        !leads || long || self.members().voters.iter().all(|id| self.hears(*id))
+    }
+
+    pub(super) fn age_leadership(&mut self) {
+        if self.raw.raft.state == StateRole::Leader {
+            let term = self.raw.raft.term;
+            let before = if self.led.0 == term { self.led.1 } else { 0 };
+            self.led = (term, before + 1);
+        }
+    }
+
     /// Whether a peer that answers has about all that is committed, as far as the leader knows.
     pub fn has_caught_up(&self, peer: u64) -> bool {
         let progress = self.raw.raft.prs().get(peer);

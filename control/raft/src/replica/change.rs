@@ -30,7 +30,8 @@ impl Replica {
         }
         self.allows(&change)?;
         if !force {
-            change.keeps_quorum(&self.state.members, |peer| self.node.hears(peer))?;
+            let counted = change.keeps_quorum(&self.state.members, |peer| self.node.hears(peer));
+            counted.map_err(|few| if self.node.has_heard_all() { few } else { ChangeRefused::Early })?;
         }
         let part = self.state.members.get(change.id()).map(|member| member.part);
         let context = Note { id, change }.encode().map_err(|_| ChangeRefused::Busy)?;

@@ -68,6 +68,16 @@ impl Raft {
         self.seen().heard.clone()
     }
 
+    /// The managers that answer, the leader among them, as a leader can tell. One whose time has just begun waits
+    /// until it has heard all, or has led for an election timeout.
+    pub async fn answering(&self) -> BTreeSet<u64> {
+        let mut heard_all = self.seen().heard_all.clone();
+        // Without its thread it goes by what was heard last.
+        drop(heard_all.wait_for(|all| *all).await);
+        let heard = self.seen().heard.borrow().clone();
+        heard.into_iter().chain(self.role().borrow().leader).collect()
+    }
+
     /// Hands leadership to `to`, or to the one that has most of the log; returns when another leads.
     pub async fn transfer(&self, to: Option<u64>) -> Result<u64, TransferError> {
         let patience = self.seen().transfer_patience;

@@ -52,6 +52,7 @@ struct Shared {
 pub(super) struct Seen {
     pub members: watch::Receiver<Members>,
     pub heard: watch::Receiver<BTreeSet<u64>>,
+    pub heard_all: watch::Receiver<bool>,
     /// A little more than the election timeout after which raft gives a transfer up.
     pub transfer_patience: Duration,
 }
@@ -99,12 +100,18 @@ impl Raft {
         let (role, role_seen) = watch::channel(RoleState::default());
         let (members, members_seen) = watch::channel(Members::default());
         let (heard, heard_seen) = watch::channel(BTreeSet::new());
+        let (heard_all, heard_all_seen) = watch::channel(true);
         let store = Arc::new(ArcSwap::from_pointee(Store::default()));
         let election = u32::try_from(config.settings.pace.election).unwrap_or(u32::MAX);
         let transfer_patience = config.tick.saturating_mul(election.saturating_add(5));
         let shared = Shared {
             commands,
-            seen: Seen { members: members_seen, heard: heard_seen, transfer_patience },
+            seen: Seen {
+                members: members_seen,
+                heard: heard_seen,
+                heard_all: heard_all_seen,
+                transfer_patience,
+            },
             store: Arc::clone(&store),
             changes: changes.downgrade(),
             role: role_seen,
@@ -115,7 +122,7 @@ impl Raft {
             thread: Mutex::new(None),
         };
         let (opened, is_open) = oneshot::channel();
-        let published = Published { store, changes, role, members, heard };
+        let published = Published { store, changes, role, members, heard, heard_all };
         let body = move || run(&config, &receiver, published, open, opened);
         let thread = std::thread::Builder::new()
             .name("raft".to_owned())

@@ -31,6 +31,7 @@ pub(super) struct Published {
     pub role: watch::Sender<RoleState>,
     pub members: watch::Sender<Members>,
     pub heard: watch::Sender<BTreeSet<u64>>,
+    pub heard_all: watch::Sender<bool>,
 }
 
 /// Those who wait, and where results go.

@@ -332,6 +332,7 @@ impl<D: Disk> Worker<D> {
         let published = &self.surface.published;
         show(&published.members, replica.membership());
         show(&published.heard, &replica.node().heard());
+        show(&published.heard_all, &replica.node().has_heard_all());
         show(&published.role, &now);
     }
 }

@@ -123,6 +123,33 @@ fn what_would_break_the_quorum_is_refused_unless_forced() {
 }
 
 #[test]
+fn a_leader_judges_the_quorum_once_it_can_have_heard_all() {
+    let mut group = Group::new(&[1, 2, 3], Settings::default());
+    let old = group.elect();
+    group.tick(30);
+    group.isolated.insert(old);
+    let new = group.elect();
+    let other = 6 - old - new;
+    let remove = MemberChange::Remove { id: other };
+    assert_eq!(
+        group.change(new, remove, false),
+        Err(ChangeRefused::Early),
+        "the old one may answer any time"
+    );
+    group.tick(10);
+    let refused = ChangeRefused::Quorum { voters: 2, heard: 1 };
+    assert_eq!(group.change(new, remove, false), Err(refused));
+    group.isolated.clear();
+    group.tick(5);
+    group.isolated.insert(new);
+    let next = group.elect();
+    group.isolated.clear();
+    group.tick(2);
+    let away = 6 - next - new;
+    group.make(next, MemberChange::Remove { id: away });
+}
+
+#[test]
 fn force_passes_over_the_count() {
     let mut group = Group::new(&[1, 2, 3], Settings::default());
     let leader = group.elect();

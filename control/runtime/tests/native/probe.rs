@@ -53,7 +53,9 @@ fn a_request_is_healthy_by_its_status() {
         }
         let refused = probe(&runtime, &launch, &http(81, "/")).await;
         assert!(!refused.healthy && refused.output.contains("refused"), "{refused:?}");
-        let slow = runtime.probe(&launch.id, &http(80, "/bytes?n=0"), Duration::ZERO).await.expect("probe");
+        let _silent = node.listen(launch.id, 82);
+        let limit = Duration::from_millis(20);
+        let slow = runtime.probe(&launch.id, &http(82, "/"), limit).await.expect("probe");
         assert!(!slow.healthy && slow.output.starts_with("Health check exceeded timeout"), "{slow:?}");
     });
 }

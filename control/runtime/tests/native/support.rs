@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io::{Read, Seek, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -192,6 +192,11 @@ impl Node {
             stream.read_to_string(&mut answer).expect("answer");
             assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
         });
+    }
+
+    /// A listener in the task's network that lets clients in and never answers, until it is dropped.
+    pub fn listen(&self, task: TaskId, port: u16) -> TcpListener {
+        self.inside(task, || TcpListener::bind(("127.0.0.1", port)).expect("listen"))
     }
 
     /// The shim of a task.

@@ -56,7 +56,7 @@ fn a_node_that_left_is_not_taken_for_ready_by_what_it_still_says() {
     let (mut leader, mut store, mut entropy, now) = alone();
     let left = command::depart_node(&store, node(1), true, &[].into(), now).unwrap();
     let actions = commit(&mut leader, &mut store, &left, now, &mut entropy);
-    assert_eq!(actions.close, [SessionId::from_bits(7)]);
+    assert_eq!(actions.close, [(SessionId::from_bits(7), SessionEnd::Left)]);
     settle(&mut leader, &mut store, actions, now, &mut entropy);
     let late = Event::Heartbeat { node: node(1), session: SessionId::from_bits(7) };
     let actions = leader.step(late, now, &mut entropy);

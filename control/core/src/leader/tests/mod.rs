@@ -220,10 +220,11 @@ fn report(task: &Task, session: u128, state: TaskState, message: &str) -> Event 
 fn a_second_session_ends_the_first() {
     let (mut leader, _, mut entropy, now) = alone();
     let second = leader.step(opened(1, 8), now, &mut entropy);
-    assert_eq!(second.close, [SessionId::from_bits(7)]);
+    assert_eq!(second.close, [(SessionId::from_bits(7), SessionEnd::Replaced)]);
     assert_eq!(second.send.len(), 1);
     let beat = |session| Event::Heartbeat { node: node(1), session: SessionId::from_bits(session) };
-    assert_eq!(leader.step(beat(7), now, &mut entropy).close, [SessionId::from_bits(7)]);
+    let stale = leader.step(beat(7), now, &mut entropy);
+    assert_eq!(stale.close, [(SessionId::from_bits(7), SessionEnd::Unknown)]);
     assert!(leader.step(beat(8), now, &mut entropy).close.is_empty());
     let late = Event::SessionClosed { node: node(1), session: SessionId::from_bits(7) };
     leader.step(late, now, &mut entropy);
@@ -237,14 +238,18 @@ fn a_second_session_ends_the_first() {
 fn strangers_and_nonsense_get_no_session() {
     let (mut leader, _, mut entropy, now) = alone();
     let stranger = leader.step(opened(9, 9), now, &mut entropy);
-    assert_eq!((stranger.close, stranger.send), (vec![SessionId::from_bits(9)], vec![]));
+    assert_eq!(
+        (stranger.close, stranger.send),
+        (vec![(SessionId::from_bits(9), SessionEnd::Removed)], vec![])
+    );
     let Event::SessionOpened { node, session, mut description, addr, data_path_addr, held } = opened(1, 8)
     else {
         unreachable!()
     };
     description.hostname.clear();
     let nonsense = Event::SessionOpened { node, session, description, addr, data_path_addr, held };
-    assert_eq!(leader.step(nonsense, now, &mut entropy).close, [SessionId::from_bits(8)]);
+    let refused = leader.step(nonsense, now, &mut entropy).close;
+    assert!(matches!(refused[..], [(_, SessionEnd::Description(_))]), "{refused:?}");
 }
 
 #[test]

@@ -66,7 +66,7 @@ fn only_a_nodes_own_tasks_over_its_own_session_are_believed() {
         let session = SessionId::from_bits(session);
         let event = Event::Statuses { node: node(number), session, number: 1, statuses: statuses.clone() };
         let actions = leader.step(event, now, &mut entropy);
-        assert_eq!(actions.close == [session], closed, "node {number} over {session}");
+        assert_eq!(actions.close == [(session, SessionEnd::Unknown)], closed, "node {number} over {session}");
         settle(&mut leader, &mut store, actions, now, &mut entropy);
         assert_eq!(store.task(task.id).unwrap().status.state, TaskState::Assigned);
     }

@@ -228,7 +228,10 @@ fn only_the_version_sent_last_is_compared() {
     }
     let stranger = Event::Held { node: node(1), session: SessionId::from_bits(77), held: behind };
     let refused = leader.step(stranger, now, &mut Seeded(1));
-    assert_eq!((refused.send, refused.close), (vec![], vec![SessionId::from_bits(77)]));
+    assert_eq!(
+        (refused.send, refused.close),
+        (vec![], vec![(SessionId::from_bits(77), SessionEnd::Unknown)])
+    );
 }
 
 #[test]

@@ -280,7 +280,7 @@ impl VirtualCluster {
         self.wake_at = wake_at;
         self.overdue.extend(overdue);
         self.log.extend(propose.into_iter().map(|transaction| (self.now + COMMIT, transaction)));
-        for session in close {
+        for (session, _) in close {
             self.end_session(session);
         }
         for (session, update) in send {

@@ -125,6 +125,11 @@ impl Ledger for MemoryLedger {
         self.peers.borrow().clone()
     }
 
+    async fn answering(&self) -> BTreeSet<u64> {
+        let peers = self.peers.borrow().clone();
+        peers.heard.into_iter().chain(peers.leader).collect()
+    }
+
     fn follow_peers(&self) -> BoxStream<'static, Peers> {
         WatchStream::new(self.peers.subscribe()).boxed()
     }
