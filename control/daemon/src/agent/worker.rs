@@ -1,6 +1,9 @@
 //! The agent's loop: takes in what happens, asks the state machine of each task what to do, writes down what
 //! must not be forgotten, and only then does it.
 
+mod operations;
+mod rendering;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
@@ -12,15 +15,15 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
 
 use super::entry::Entry;
-use super::facts::{LocalFacts, NodeFacts, next_dns_client};
+use super::facts::{NodeFacts, next_dns_client};
 use super::leaving::UNHEARD;
 use super::outbox::Outbox;
 use super::saved::{Saved, SavedFile};
-use super::seam::{NodeNetwork, TaskRuntime, View};
+use super::seam::{NodeNetwork, TaskRuntime};
 use super::task::{Departure, Failure, Operation, Presence, Process, Step, TaskRun, Wanted, is_final, next};
 use super::versions::Versions;
 use super::ways::{AgentState, Event, Inbox, Outcome};
-use super::{launch, leaving, placing, probing, view};
+use super::{placing, probing};
 use crate::error::DaemonError;
 use crate::stop::{Stop, raised};
 
@@ -377,77 +380,10 @@ impl<R: TaskRuntime> Worker<R> {
         }
     }
 
-    fn facts(&self) -> LocalFacts {
-        let local = self.tasks.iter().filter_map(|(id, entry)| Some((*id, entry.local()?)));
-        LocalFacts { node: self.node.clone(), tasks: local.collect() }
-    }
-
-    /// Hands the network a new view when it differs from the last, and notes which view brings each task to
-    /// its place.
-    fn render(&mut self) {
-        let facts = self.facts();
-        let state = view::desired_state(&self.set, &facts);
-        let names = view::dns_table(&self.set, &facts, 0);
-        let fresh = View { state, names };
-        let generation = self.views.borrow().generation;
-        let changed = self.views.borrow().view.as_ref() != Some(&fresh);
-        if changed {
-            self.views.send_replace(placing::Numbered { generation: generation + 1, view: Some(fresh) });
-        }
-        let generation = self.views.borrow().generation;
-        let version = self.versions.rendered(generation);
-        self.acknowledge(version);
-        let mut waiting = false;
-        for entry in
-            self.tasks.values_mut().filter(|entry| entry.settles_at == u64::MAX && !entry.run.settled)
-        {
-            entry.settles_at = generation;
-            waiting = true;
-        }
-        if waiting && generation <= self.applied {
-            // The network already is as these tasks need it: look at them again.
-            let failed = self.failed.clone();
-            let _ = self.events.send(Event::Applied { generation, failed, whole: false });
-        }
-    }
-
     fn acknowledge(&self, applied: Option<u64>) {
         if let Some(version) = applied {
             self.outbox.put_applied(version);
         }
-    }
-
-    fn begin(&mut self, id: TaskId, operation: Operation) {
-        let Some(entry) = self.tasks.get_mut(&id) else { return };
-        let (runtime, events) = (self.runtime.clone(), self.events.clone());
-        let launch = launch::launch(&entry.task, &self.node);
-        let drain = (operation == Operation::Drain).then(|| entry.begin_drain());
-        tokio::spawn(async move {
-            let done = match operation {
-                Operation::Prepare => match launch {
-                    Ok(launch) => runtime.prepare(&launch).await.map(Outcome::Prepared),
-                    Err(error) => Ok(Outcome::Failed(Failure { error: error.to_string(), rejected: true })),
-                },
-                Operation::Start => runtime.start(&id).await.map(Outcome::Started),
-                Operation::Drain => {
-                    if let Some((time, cut)) = drain {
-                        leaving::drain(&runtime, &id, time, cut).await;
-                    }
-                    Ok(Outcome::Drained)
-                }
-                Operation::Flush => {
-                    leaving::flush(&runtime, &id).await;
-                    Ok(Outcome::Flushed)
-                }
-                Operation::Stop => runtime.stop(&id).await.map(Outcome::Stopped),
-                Operation::Remove => runtime.remove(&id).await.map(|()| Outcome::Removed),
-            };
-            let outcome = done.unwrap_or_else(|error| {
-                Outcome::Failed(Failure { error: error.to_string(), rejected: error.is_rejection() })
-            });
-            // The agent may have ended meanwhile; the next one looks at the runtime itself.
-            let _ = events.send(Event::Done { task: id, outcome });
-        });
     }
 
     fn tell(&self) {

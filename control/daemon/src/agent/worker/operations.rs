@@ -1,0 +1,45 @@
+//! What the agent does to tasks, each on a task of its own: the result comes back as an event.
+
+use mesh_core::id::TaskId;
+
+use super::Worker;
+use crate::agent::seam::TaskRuntime;
+use crate::agent::task::{Failure, Operation};
+use crate::agent::ways::{Event, Outcome};
+use crate::agent::{launch, leaving};
+
+impl<R: TaskRuntime> Worker<R> {
+    /// Begins what was decided for a task.
+    pub(super) fn begin(&mut self, id: TaskId, operation: Operation) {
+        let Some(entry) = self.tasks.get_mut(&id) else { return };
+        let (runtime, events) = (self.runtime.clone(), self.events.clone());
+        let launch = launch::launch(&entry.task, &self.node);
+        let drain = (operation == Operation::Drain).then(|| entry.begin_drain());
+        tokio::spawn(async move {
+            let done = match operation {
+                Operation::Prepare => match launch {
+                    Ok(launch) => runtime.prepare(&launch).await.map(Outcome::Prepared),
+                    Err(error) => Ok(Outcome::Failed(Failure { error: error.to_string(), rejected: true })),
+                },
+                Operation::Start => runtime.start(&id).await.map(Outcome::Started),
+                Operation::Drain => {
+                    if let Some((time, cut)) = drain {
+                        leaving::drain(&runtime, &id, time, cut).await;
+                    }
+                    Ok(Outcome::Drained)
+                }
+                Operation::Flush => {
+                    leaving::flush(&runtime, &id).await;
+                    Ok(Outcome::Flushed)
+                }
+                Operation::Stop => runtime.stop(&id).await.map(Outcome::Stopped),
+                Operation::Remove => runtime.remove(&id).await.map(|()| Outcome::Removed),
+            };
+            let outcome = done.unwrap_or_else(|error| {
+                Outcome::Failed(Failure { error: error.to_string(), rejected: error.is_rejection() })
+            });
+            // The agent may have ended meanwhile; the next one looks at the runtime itself.
+            let _ = events.send(Event::Done { task: id, outcome });
+        });
+    }
+}
