@@ -30,12 +30,12 @@ const WORKERS: u8 = 2;
 
 #[test]
 fn three_managers_lose_their_leader_and_nothing_else() {
-    Trial::new("failover3", 3).run(20);
+    Trial::new("fail3", 3).run(20);
 }
 
 #[test]
 fn five_managers_lose_their_leader_and_nothing_else() {
-    Trial::new("failover5", 5).run(20);
+    Trial::new("fail5", 5).run(20);
 }
 
 /// A lab with traffic in it, and the clients' common account.
