@@ -33,9 +33,17 @@ mod state {
 /// One line of the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Socket {
+    local: IpAddr,
     port: u16,
     peer: IpAddr,
     state: u8,
+}
+
+impl Socket {
+    /// Both ends are the task's: by loopback, or by an address that it has.
+    fn is_within(&self) -> bool {
+        self.peer.is_loopback() || self.peer == self.local
+    }
 }
 
 impl Connections {
@@ -60,7 +68,7 @@ impl Connections {
         let listening: BTreeSet<u16> =
             sockets().filter(|socket| socket.state == state::LISTEN).map(|socket| socket.port).collect();
         let mut connections = Self::default();
-        for socket in sockets().filter(|socket| !socket.peer.is_loopback()) {
+        for socket in sockets().filter(|socket| !socket.is_within()) {
             let alive =
                 !matches!(socket.state, state::SYN_SENT | state::TIME_WAIT | state::CLOSE | state::LISTEN);
             connections.inbound += usize::from(alive && listening.contains(&socket.port));
@@ -74,10 +82,11 @@ impl Connections {
 /// `sl local_address rem_address st …`: addresses as the numbers that the kernel has in memory, in hexadecimal.
 fn socket(line: &str) -> Option<Socket> {
     let mut fields = line.split_ascii_whitespace().skip(1);
-    let (_, port) = fields.next()?.rsplit_once(':')?;
+    let (local, port) = fields.next()?.rsplit_once(':')?;
     let (peer, _) = fields.next()?.rsplit_once(':')?;
     let state = u8::from_str_radix(fields.next()?, 16).ok()?;
-    Some(Socket { port: u16::from_str_radix(port, 16).ok()?, peer: address(peer)?, state })
+    let port = u16::from_str_radix(port, 16).ok()?;
+    Some(Socket { local: address(local)?, port, peer: address(peer)?, state })
 }
 
 fn address(text: &str) -> Option<IpAddr> {
@@ -111,6 +120,7 @@ mod tests {
     const PEER: &str = "C80200C0";
     const NOBODY: &str = "00000000";
     const LOOPBACK: &str = "0100007F";
+    const ITSELF: &str = "0F00000A";
 
     #[test]
     #[cfg(target_endian = "little")]
@@ -131,7 +141,9 @@ mod tests {
             let seen = of(&[listens, (80, PEER, state)]);
             assert_eq!(seen, Connections { inbound, unsent }, "state {state}");
             assert_eq!(of(&[(80, PEER, state)]).inbound, 0, "nobody listens: the task opened it");
-            assert_eq!(of(&[listens, (80, LOOPBACK, state)]), Connections::default(), "the task's own");
+            for own in [LOOPBACK, ITSELF] {
+                assert_eq!(of(&[listens, (80, own, state)]), Connections::default(), "the task's own");
+            }
         }
         assert_eq!(of(&[listens, (40_000, PEER, 2)]), Connections::default());
         assert_eq!(Connections::of_tables(&[String::new(), String::new()]), Connections::default());
@@ -145,6 +157,7 @@ mod tests {
             + "   1: 0000000000000000FFFF00000F00000A:0050 0000000000000000FFFF0000C80200C0:D431 01 0\n"
             + "   2: 00000000000000000000000001000000:0050 00000000000000000000000001000000:D431 01 0\n"
             + "   3: 0000000000000000FFFF00000100007F:0050 0000000000000000FFFF00000100007F:D431 01 0\n"
+            + "   4: 0000000000000000FFFF00000F00000A:0050 0000000000000000FFFF00000F00000A:D431 01 0\n"
             + "nonsense\n";
         assert_eq!(Connections::of_tables(&[HEAD.to_owned(), six]), Connections { inbound: 1, unsent: 0 });
     }
