@@ -82,6 +82,24 @@ async fn a_task_whose_network_cannot_be_made_says_why_while_it_waits() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_network_cannot_be_made_as_keeps_no_task_from_leaving() {
+    let cluster = Cluster::start().await;
+    let worker = Worker::join(&cluster).await;
+    let service = cluster.create_service("web", 2).await;
+    let tasks = cluster.wait_running(2).await;
+    worker.network.break_down(Some("nf_tables: cannot allocate memory"));
+    cluster.scale_service(service, 1).await;
+    let (left, ..) = cluster.wait("a task that leaves", leaving).await;
+    worker.runtime.wait_for(left, "remove").await;
+    cluster.remove_service(service).await;
+    for task in &tasks {
+        worker.runtime.wait_for(task.id, "remove").await;
+        assert_eq!(worker.runtime.log(task.id), ["prepare", "start", "stop", "remove"]);
+    }
+    cluster.wait("an empty store", |store| (store.tasks().count() == 0).then_some(())).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_removed_service_is_out_of_the_network_before_its_signal() {
     let cluster = Cluster::start().await;
     let worker = Worker::join(&cluster).await;

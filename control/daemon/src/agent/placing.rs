@@ -31,6 +31,7 @@ pub async fn run<N: NodeNetwork>(
     let mut retry = RETRY.0;
     let mut told = (0, BTreeSet::new(), true);
     let mut trouble = None;
+    let mut failed_before = false;
     loop {
         let Numbered { generation, view } = views.borrow_and_update().clone();
         let applied = match &view {
@@ -48,8 +49,11 @@ pub async fn run<N: NodeNetwork>(
                 Some(retry)
             }
         };
-        let reason = applied.as_ref().err().map(|error| (generation, error.to_string()));
         let whole = applied.is_ok();
+        // Tasks leave without what cannot be made: what fails only once does not count.
+        let reason = applied.as_ref().err().filter(|_| failed_before);
+        let reason = reason.map(|error| (generation, error.to_string()));
+        failed_before = !whole;
         if let Some(failed) = done(applied)
             && told != (generation, failed.clone(), whole)
         {

@@ -39,6 +39,8 @@ pub enum Event {
         /// The task.
         task: TaskId,
     },
+    /// Tasks are to be looked at again, with what is known already.
+    Again,
     /// Somebody asks what the agent has of its assignments; nothing, before the first.
     Recall(oneshot::Sender<Option<Held>>),
     /// The network is as the view of this number says.
@@ -50,7 +52,7 @@ pub enum Event {
         /// Nothing at all is missing, names included.
         whole: bool,
     },
-    /// The network could not be made as the view of this number says; it is tried again.
+    /// The network could not be made as the view of this number says, not for the first time; it is tried again.
     Unmade {
         /// Number of the view.
         generation: u64,

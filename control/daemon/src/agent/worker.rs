@@ -162,6 +162,7 @@ impl<R: TaskRuntime> Worker<R> {
                     entry.set_health(health, complaint);
                 }
             }
+            Event::Again => {}
             Event::Unheard { task } => self.unheard(task),
             Event::Done { task, outcome } => self.done(task, outcome),
             Event::Unmade { generation, reason } => self.trouble = Some((generation, reason)),
@@ -173,16 +174,6 @@ impl<R: TaskRuntime> Worker<R> {
                     let version = self.versions.applied(generation);
                     self.acknowledge(version);
                 }
-            }
-        }
-    }
-
-    /// Says of the tasks that wait for their place in the network what keeps them from it.
-    fn explain(&mut self) {
-        let Some((generation, reason)) = &self.trouble else { return };
-        for (id, entry) in &mut self.tasks {
-            if entry.settles_at <= *generation && entry.is_kept_by(reason) {
-                self.outbox.put(*id, entry.status.clone());
             }
         }
     }
@@ -283,15 +274,6 @@ impl<R: TaskRuntime> Worker<R> {
             self.begin(task, operation);
         }
         self.tell();
-    }
-
-    /// Marks tasks whose place in the network was made.
-    fn settle(&mut self) {
-        let (applied, failed) = (self.applied, &self.failed);
-        for entry in self.tasks.values_mut().filter(|entry| entry.settles_at <= applied) {
-            let missing = entry.task.endpoints.iter().any(|endpoint| failed.contains(&endpoint.id.0));
-            entry.run.settled |= !missing || entry.run.presence != Presence::Attached;
-        }
     }
 
     fn advance(&mut self, id: TaskId) {

@@ -3,6 +3,7 @@
 use super::Worker;
 use crate::agent::facts::LocalFacts;
 use crate::agent::seam::{TaskRuntime, View};
+use crate::agent::task::Presence;
 use crate::agent::ways::Event;
 use crate::agent::{placing, view};
 
@@ -34,10 +35,36 @@ impl<R: TaskRuntime> Worker<R> {
             entry.settles_at = generation;
             waiting = true;
         }
-        if waiting && generation <= self.applied {
-            // The network already is as these tasks need it: look at them again.
-            let failed = self.failed.clone();
-            let _ = self.events.send(Event::Applied { generation, failed, whole: false });
+        if waiting && generation <= self.tried() {
+            // Nobody else tells of this view any more.
+            let _ = self.events.send(Event::Again);
+        }
+    }
+
+    /// Number of the newest view that was made, or could not be.
+    fn tried(&self) -> u64 {
+        self.trouble.as_ref().map_or(self.applied, |(unmade, _)| self.applied.max(*unmade))
+    }
+
+    /// Marks tasks whose place in the network was made. What cannot be made keeps no task from leaving.
+    pub(super) fn settle(&mut self) {
+        let (tried, applied, failed) = (self.tried(), self.applied, &self.failed);
+        for entry in self.tasks.values_mut() {
+            let missing = entry.task.endpoints.iter().any(|endpoint| failed.contains(&endpoint.id.0));
+            entry.run.settled |= match entry.run.presence {
+                Presence::Attached => entry.settles_at <= applied && !missing,
+                Presence::Withdrawn | Presence::Absent => entry.settles_at <= tried,
+            };
+        }
+    }
+
+    /// Says of the tasks that wait for their place in the network what keeps them from it.
+    pub(super) fn explain(&mut self) {
+        let Some((generation, reason)) = &self.trouble else { return };
+        for (id, entry) in &mut self.tasks {
+            if entry.settles_at <= *generation && entry.is_kept_by(reason) {
+                self.outbox.put(*id, entry.status.clone());
+            }
         }
     }
 }
