@@ -3,19 +3,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::Ipv4Addr;
 use std::sync::OnceLock;
 
 use ipnet::{IpNet, Ipv4Net};
 use mesh_core::object::NodeDescription;
-use mesh_core::port::{Port, Protocol};
 use mesh_core::spec::{GenericAmount, ResourceAmount};
 use nix::unistd::{SysconfVar, gethostname, sysconf};
 
-use crate::rpc::MANAGEMENT_PORT;
-
-/// Ports of the mesh itself; they are reserved by contract and need not be told.
-const OWN_PORTS: [(u16, Protocol); 2] = [(MANAGEMENT_PORT, Protocol::Tcp), (7946, Protocol::Udp)];
+mod listening;
 
 /// Generic resources that the operator says are here.
 static OFFERED: OnceLock<BTreeMap<String, GenericAmount>> = OnceLock::new();
@@ -37,7 +33,7 @@ pub fn describe() -> NodeDescription {
         engine_version: env!("CARGO_PKG_VERSION").to_owned(),
         engine_labels: BTreeMap::new(),
         routes: routes(&read("/proc/net/route")),
-        listening: listening_now(),
+        listening: listening::now(),
     }
 }
 
@@ -76,56 +72,6 @@ fn route(line: &str) -> Option<IpNet> {
     (network.prefix_len() > 0 && *interface != "lo").then_some(IpNet::V4(network))
 }
 
-fn listening_now() -> Vec<(Port, Protocol)> {
-    let own = own_sockets();
-    let mut found = BTreeSet::new();
-    for (path, protocol, state) in [
-        ("/proc/net/tcp", Protocol::Tcp, "0A"),
-        ("/proc/net/tcp6", Protocol::Tcp, "0A"),
-        ("/proc/net/udp", Protocol::Udp, "07"),
-        ("/proc/net/udp6", Protocol::Udp, "07"),
-    ] {
-        found.extend(listening(&read(path), state, &own).into_iter().map(|port| (port, protocol)));
-    }
-    found.retain(|(port, protocol)| !OWN_PORTS.contains(&(port.get(), *protocol)));
-    found.into_iter().collect()
-}
-
-/// Inodes of the sockets of this process.
-fn own_sockets() -> BTreeSet<u64> {
-    let Ok(entries) = fs::read_dir("/proc/self/fd") else { return BTreeSet::new() };
-    let targets = entries.flatten().filter_map(|entry| fs::read_link(entry.path()).ok());
-    targets
-        .filter_map(|target| target.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok())
-        .collect()
-}
-
-/// Ports in a table of sockets that are in `state`, reachable from outside, and not in `own`.
-fn listening(table: &str, state: &str, own: &BTreeSet<u64>) -> Vec<Port> {
-    table.lines().skip(1).filter_map(|line| listener(line, state, own)).collect()
-}
-
-fn listener(line: &str, state: &str, own: &BTreeSet<u64>) -> Option<Port> {
-    let columns: Vec<&str> = line.split_whitespace().collect();
-    let (address, port) = columns.get(1)?.split_once(':')?;
-    let inode: u64 = columns.get(9)?.parse().ok()?;
-    let taken = columns.get(3) == Some(&state) && !socket_address(address)?.is_loopback();
-    if taken && !own.contains(&inode) { Port::new(u16::from_str_radix(port, 16).ok()?) } else { None }
-}
-
-/// Reads an address as `/proc/net` writes it: words of 32 bits as they lie in memory.
-fn socket_address(text: &str) -> Option<IpAddr> {
-    let mut bytes = Vec::new();
-    for start in (0..text.len()).step_by(8) {
-        bytes.extend(u32::from_str_radix(text.get(start..start + 8)?, 16).ok()?.to_ne_bytes());
-    }
-    match bytes.len() {
-        4 => Some(Ipv4Addr::from(<[u8; 4]>::try_from(bytes).ok()?).into()),
-        16 => Some(Ipv6Addr::from(<[u8; 16]>::try_from(bytes).ok()?).to_canonical()),
-        _ => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -139,39 +85,5 @@ mod tests {
             lo\t0000007F\t00000000\t0001\t0\t0\t0\t000000FF\t0\t0\t0\n\
             broken\n";
         assert_eq!(routes(table), ["192.0.2.0/24".parse::<IpNet>().unwrap()]);
-    }
-
-    #[cfg(target_endian = "little")]
-    #[test]
-    fn listeners_without_connections_loopback_and_our_own() {
-        let head = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n";
-        let line = |address: &str, state: &str, inode: u64| {
-            format!(
-                "0: {address} 00000000:0000 {state} 00000000:00000000 00:00000000 00000000 0 0 {inode} 1\n"
-            )
-        };
-        let table = [
-            head.to_owned(),
-            line("00000000:0016", "0A", 1),
-            line("0100007F:0017", "0A", 2),
-            line("00000000:0018", "01", 3),
-            line("0B0200C0:0019", "0A", 4),
-            line("00000000:001A", "0A", 5),
-            line("00000000000000000000000000000000:001B", "0A", 6),
-            line("00000000000000000000000001000000:001C", "0A", 7),
-        ]
-        .concat();
-        let ports: Vec<u16> =
-            listening(&table, "0A", &BTreeSet::from([5])).into_iter().map(Port::get).collect();
-        assert_eq!(ports, [22, 25, 27]);
-    }
-
-    #[test]
-    fn a_listener_of_another_process_group_member_is_told_but_not_our_own() {
-        let ours = std::net::TcpListener::bind("0.0.0.0:0").unwrap();
-        let port = Port::new(ours.local_addr().unwrap().port()).unwrap();
-        assert!(!describe().listening.contains(&(port, Protocol::Tcp)));
-        let table = read("/proc/net/tcp");
-        assert!(listening(&table, "0A", &BTreeSet::new()).contains(&port));
     }
 }
