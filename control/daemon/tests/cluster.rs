@@ -175,6 +175,30 @@ async fn a_restarted_worker_goes_on_with_its_tasks() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_that_lost_what_it_knew_goes_on_with_what_it_is_told_of() {
+    let cluster = Cluster::start().await;
+    let worker = Worker::join(&cluster).await;
+    let service = cluster.create_service("web", 1).await;
+    let task = cluster.wait_running(1).await.remove(0);
+    assert!(cluster.settled(PATIENCE).await.settled);
+    let away = worker.stop().await;
+    away.forget();
+    let worker = away.start().await;
+    worker.served().await;
+    assert!(cluster.settled(PATIENCE).await.settled && worker.network.serves(task.id));
+    assert_eq!(cluster.wait_running(1).await.remove(0).id, task.id);
+    assert_eq!(worker.runtime.log(task.id), ["prepare", "start"]);
+
+    let away = worker.stop().await;
+    away.forget();
+    cluster.remove_service(service).await;
+    let worker = away.start().await;
+    worker.runtime.wait_for(task.id, "remove").await;
+    assert_eq!(worker.runtime.log(task.id), ["prepare", "start", "stop", "remove"]);
+    cluster.wait("an empty store", |store| (store.tasks().count() == 0).then_some(())).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_restarted_manager_finds_its_worker_and_its_tasks() {
     let mut cluster = Cluster::start().await;
     let worker = Worker::join(&cluster).await;

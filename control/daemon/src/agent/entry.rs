@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 use super::facts::LocalTask;
 use super::probing::Probing;
 use super::saved::SavedTask;
-use super::task::{Departure, Presence, Process, Report, TaskRun, Wanted};
+use super::task::{Departure, Presence, Process, Report, TaskRun};
 use crate::clock::now;
 
 /// A task, with what the agent knows and has told of it.
@@ -37,35 +37,27 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    pub fn new(task: &Task) -> Self {
-        let wanted = Wanted::of(task.desired_state);
-        let run = TaskRun::adopted(wanted, task.status.state, None);
-        let status = task.status.clone();
-        Self {
-            task: task.clone(),
-            run,
-            status,
-            dns_client: None,
-            settles_at: u64::MAX,
-            adopted: None,
-            probing: None,
-            health_untold: false,
-            drain: Duration::ZERO,
-            drains_until: None,
-            cut: None,
-        }
-    }
-
-    /// Takes over a task from an earlier daemon.
-    pub fn adopted(saved: SavedTask, mut run: TaskRun) -> Self {
+    /// A task as it was told or saved last, with what is known of it now.
+    pub fn new(saved: SavedTask, mut run: TaskRun) -> Self {
         let SavedTask { task, status, dns_client, drains_until } = saved;
         if let Some(container) = status.container.as_ref().filter(|_| run.prepared.is_some()) {
             run.health = container.health;
             run.complaint.clone_from(&status.err);
         }
         let runs = matches!(run.process, Process::Running { .. });
-        let adopted = runs.then_some(status.timestamp);
-        Self { run, status, dns_client, adopted, drains_until, ..Self::new(&task) }
+        Self {
+            task,
+            run,
+            adopted: runs.then_some(status.timestamp),
+            status,
+            dns_client,
+            settles_at: u64::MAX,
+            probing: None,
+            health_untold: false,
+            drain: Duration::ZERO,
+            drains_until,
+            cut: None,
+        }
     }
 
     /// How long ago it was started, when its probes begin: just now, or as far as is known by an earlier daemon.

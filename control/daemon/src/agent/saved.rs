@@ -56,6 +56,13 @@ pub struct SavedTask {
     pub drains_until: Option<Timestamp>,
 }
 
+impl SavedTask {
+    /// A task of which no more is known than what the managers told.
+    pub fn told(task: Task) -> Self {
+        Self { status: task.status.clone(), task, dns_client: None, drains_until: None }
+    }
+}
+
 /// The file that holds it.
 #[derive(Debug, Clone)]
 pub struct SavedFile {

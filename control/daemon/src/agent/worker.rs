@@ -3,6 +3,7 @@
 
 mod operations;
 mod rendering;
+mod takeover;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
@@ -43,6 +44,8 @@ pub struct Worker<R> {
     /// Versions on their way into the network.
     versions: Versions,
     tasks: BTreeMap<TaskId, Entry>,
+    /// What the runtime has and this node has not heard of, until the managers tell what it should have.
+    unknown: BTreeMap<TaskId, Found>,
     last_dns_client: Option<Ipv4Addr>,
     /// Something changed that must be on disk before it is acted upon.
     unsaved: bool,
@@ -84,6 +87,7 @@ pub async fn start<R: TaskRuntime, N: NodeNetwork>(
         version: 0,
         versions: Versions::default(),
         tasks: BTreeMap::new(),
+        unknown: BTreeMap::new(),
         last_dns_client: None,
         unsaved: false,
         applied: 0,
@@ -119,44 +123,12 @@ impl<R: TaskRuntime> Worker<R> {
         }
     }
 
-    /// Takes over from an earlier daemon. What the runtime has and nobody knows of is left alone until the
-    /// managers tell what this node should have.
-    fn adopt(&mut self, saved: Saved, found: Vec<Found>) {
-        self.last_dns_client = saved.last_dns_client;
-        let mut found: BTreeMap<TaskId, Found> =
-            found.into_iter().map(|found| (found.launch.id, found)).collect();
-        for (id, saved_task) in saved.tasks {
-            let known = saved.set.tasks.get(&id);
-            let wanted = known.map_or(Wanted::Gone, |task| Wanted::of(task.desired_state));
-            let leaving = known.and_then(|task| task.leaving);
-            let found = found.remove(&id).map(|found| (found.prepared, found.state));
-            let mut run = TaskRun::adopted(wanted, saved_task.status.state, found);
-            if saved_task.dns_client.is_none() {
-                // It had no place in the network yet: it gets one in its turn.
-                run.presence = Presence::Absent;
-                run.settled = true;
-            }
-            self.outbox.put(id, saved_task.status.clone());
-            self.tasks.insert(id, Entry::adopted(saved_task, run));
-            self.leave(id, leaving);
-        }
-        for id in found.keys() {
-            tracing::warn!(task = %id, "a task that this node does not know of runs on until a manager is asked");
-        }
-        (self.set, self.version) = (saved.set, saved.version);
-    }
-
     fn take_in(&mut self, event: Event) {
         match event {
             Event::Update(update) => self.update(update),
             // Who asked may have given up.
             Event::Recall(reply) => drop(reply.send(self.held())),
-            Event::Runtime(RuntimeEvent::Exited { task, code }) => {
-                if let Some(entry) = self.tasks.get_mut(&task) {
-                    entry.run.process = Process::Exited { code };
-                    entry.cut = None;
-                }
-            }
+            Event::Runtime(RuntimeEvent::Exited { task, code }) => self.exited(task, code),
             Event::Health { task, health, complaint } => {
                 if let Some(entry) = self.tasks.get_mut(&task).filter(|entry| entry.run.check().is_some()) {
                     entry.set_health(health, complaint);
@@ -203,10 +175,12 @@ impl<R: TaskRuntime> Worker<R> {
             entry.run.wanted = Wanted::Gone;
             entry.leave(None);
         }
+        self.take_over_told();
+        self.discard_unknown();
         let mut leaving = Vec::new();
         for (id, task) in &self.set.tasks {
+            let Some(entry) = self.tasks.get_mut(id) else { continue };
             let wanted = Wanted::of(task.desired_state);
-            let entry = self.tasks.entry(*id).or_insert_with(|| Entry::new(task));
             entry.run.wanted = entry.run.wanted.max(wanted);
             leaving.extend((wanted >= Wanted::Stopped).then_some((*id, task.leaving)));
         }

@@ -305,6 +305,24 @@ pub fn service(name: &str, replicas: u32) -> ServiceSpec {
     }
 }
 
+/// A worker whose daemon does not run; its tasks do.
+pub struct Away {
+    runtime: FakeRuntime,
+    admission: Admission,
+    dir: TempDir,
+}
+
+impl Away {
+    /// What it knew of its assignments is lost.
+    pub fn forget(&self) {
+        std::fs::remove_file(self.dir.path().join("view")).unwrap();
+    }
+
+    pub async fn start(self) -> Worker {
+        Worker::start(self.admission, self.dir, self.runtime).await
+    }
+}
+
 /// A worker whose runtime and network are fakes.
 pub struct Worker {
     pub runtime: FakeRuntime,
@@ -360,11 +378,16 @@ impl Worker {
 
     /// As after a SIGTERM and a start: the tasks were there all the time.
     pub async fn restart(self) -> Self {
+        self.stop().await.start().await
+    }
+
+    /// As after a SIGTERM.
+    pub async fn stop(self) -> Away {
         let Self { runtime, admission, dir, stop, end, session, .. } = self;
         end.send_replace(Some(Farewell::Restart));
         session.await.unwrap();
         stop.send_replace(true);
-        Self::start(admission, dir, runtime).await
+        Away { runtime, admission, dir }
     }
 
     /// Ends the session as a node that leaves does.
