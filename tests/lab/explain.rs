@@ -2,11 +2,14 @@
 //! over within a second once its cause is gone.
 
 use std::io::{BufRead, BufReader};
+use std::net::{Ipv4Addr, TcpListener};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
-use crate::harness::{Lab, PATIENCE, bin};
+use mesh_lab::layout::Member;
+
+use crate::harness::{Lab, PATIENCE, bin, node_name};
 
 const NODES: u8 = 3;
 
@@ -103,6 +106,22 @@ fn explains(lab: &Lab, service: &str, flags: &[&str], why: &str, fix: impl FnOnc
     lab.ctl(&["service", "rm", service]).ok();
 }
 
+/// A process on a node listens on this port, and the managers know.
+fn holds(lab: &Lab, node: u8, port: u16) -> TcpListener {
+    let bind = || TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).unwrap();
+    let process = lab.inside(Member::Node(node_name(node)), bind);
+    let published = format!("{port}:80");
+    lab.wait("the managers to know who listens", || {
+        let probe =
+            lab.ctl(&["service", "create", "-d", "--name", "probe", "-p", &published, "mesh/whoami:1"]);
+        if probe.code == 0 {
+            lab.ctl(&["service", "rm", "probe"]).ok();
+        }
+        probe.stderr.contains("is in use by a process on node").then_some(())
+    });
+    process
+}
+
 #[test]
 fn what_keeps_a_task_is_said_within_a_second_and_gone_with_its_cause() {
     let lab = Lab::up("explain", NODES);
@@ -128,6 +147,10 @@ fn what_keeps_a_task_is_said_within_a_second_and_gone_with_its_cause() {
     explains(&lab, "second", &port, "no suitable node (host-mode port already in use on 3 nodes)", || {
         drop(lab.ctl(&["service", "rm", "first"]).ok());
     });
+
+    let process = holds(&lab, 2, 8089);
+    let held = ["-p", "mode=host,target=80,published=8089", "--constraint", "node.hostname==n2"];
+    explains(&lab, "third", &held, "host-mode port already in use on 1 node", || drop(process));
 
     // Of eight addresses the first, the gateway and the last are taken.
     lab.ctl(&["network", "create", "-d", "overlay", "--subnet", "10.77.0.0/29", "tiny"]).ok();

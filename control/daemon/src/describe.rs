@@ -11,7 +11,8 @@ use mesh_core::object::NodeDescription;
 use mesh_core::spec::{GenericAmount, ResourceAmount};
 use nix::unistd::{SysconfVar, gethostname, sysconf};
 
-mod listening;
+mod diag;
+pub mod listening;
 
 /// Generic resources that the operator says are here.
 static OFFERED: OnceLock<BTreeMap<String, GenericAmount>> = OnceLock::new();

@@ -12,6 +12,7 @@ use std::time::Duration;
 use mesh_core::assignment::{GapError, Held};
 use mesh_core::id::NodeId;
 use mesh_core::object::NodeDescription;
+use mesh_core::port::{Port, Protocol};
 use mesh_identity::{IdentityError, LiveTls};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
@@ -24,7 +25,7 @@ use super::roster::{Roster, Turn};
 use super::saved::Saved;
 use super::ways::Event;
 use crate::acquaintance::Acquaintance;
-use crate::describe::describe;
+use crate::describe::{describe, listening};
 use crate::entropy::SystemEntropy;
 use crate::rpc::envelope;
 
@@ -208,4 +209,9 @@ impl Memory {
 
 async fn look_around() -> NodeDescription {
     tokio::task::spawn_blocking(describe).await.unwrap_or_default()
+}
+
+/// What the node's processes listen on; `None` when it could not be looked.
+async fn look_at_ports() -> Option<Vec<(Port, Protocol)>> {
+    tokio::task::spawn_blocking(listening::now).await.ok()
 }

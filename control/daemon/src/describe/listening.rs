@@ -1,4 +1,4 @@
-//! The ports that processes of this node listen on (proc(5), `/proc/net/tcp`).
+//! The ports that processes of this node listen on.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -7,7 +7,7 @@ use std::ops::RangeInclusive;
 
 use mesh_core::port::{Port, Protocol};
 
-use super::read;
+use super::{diag, read};
 use crate::rpc::MANAGEMENT_PORT;
 
 /// Ports of the mesh itself; they are reserved by contract and need not be told.
@@ -18,11 +18,11 @@ const KERNEL_CHOSEN: RangeInclusive<u16> = 32_768..=60_999;
 
 /// A socket that waits for others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Listener {
-    protocol: Protocol,
-    address: IpAddr,
-    port: u16,
-    inode: u64,
+pub(super) struct Listener {
+    pub protocol: Protocol,
+    pub address: IpAddr,
+    pub port: u16,
+    pub inode: u64,
 }
 
 /// What is not told of.
@@ -39,7 +39,8 @@ pub fn now() -> Vec<(Port, Protocol)> {
         own: own_sockets(),
         kernel_chosen: range(&read("/proc/sys/net/ipv4/ip_local_port_range")).unwrap_or(KERNEL_CHOSEN),
     };
-    silence.keep(tables())
+    // A kernel without sock_diag(7) has the tables, at the price of all its connections.
+    silence.keep(diag::listeners().unwrap_or_else(|_| tables()))
 }
 
 impl Silence {
@@ -74,6 +75,7 @@ fn own_sockets() -> BTreeSet<u64> {
         .collect()
 }
 
+/// What `/proc/net` tells (proc(5)).
 fn tables() -> Vec<Listener> {
     let mut found = Vec::new();
     for (path, protocol) in [
@@ -120,7 +122,7 @@ fn socket_address(text: &str) -> Option<IpAddr> {
 
 #[cfg(test)]
 mod tests {
-    use std::net::TcpListener;
+    use std::net::{SocketAddr, TcpListener, UdpSocket};
 
     use super::*;
 
@@ -172,11 +174,35 @@ mod tests {
         }
     }
 
+    /// What the kernel has there, by `sock_diag` and by its tables.
+    fn both(protocol: Protocol, at: SocketAddr) -> [Vec<Listener>; 2] {
+        let is_there = |listener: &Listener| {
+            (listener.protocol, listener.address, listener.port) == (protocol, at.ip(), at.port())
+        };
+        [diag::listeners().unwrap(), tables()].map(|all| all.into_iter().filter(is_there).collect())
+    }
+
     #[test]
     fn a_listener_of_another_process_group_member_is_told_but_not_our_own() {
         let ours = TcpListener::bind("0.0.0.0:0").unwrap();
-        let port = ours.local_addr().unwrap().port();
-        assert!(!now().contains(&(Port::new(port).unwrap(), Protocol::Tcp)));
-        assert!(tables().iter().any(|listener| listener.port == port));
+        let at = ours.local_addr().unwrap();
+        assert!(!now().contains(&(Port::new(at.port()).unwrap(), Protocol::Tcp)));
+        assert_eq!(both(Protocol::Tcp, at).map(|found| found.len()), [1, 1]);
+    }
+
+    #[test]
+    fn sock_diag_says_what_the_tables_say() {
+        for address in ["0.0.0.0:0", "127.0.0.1:0", "[::]:0", "[::1]:0"] {
+            let (Ok(tcp), Ok(udp)) = (TcpListener::bind(address), UdpSocket::bind(address)) else { continue };
+            for (protocol, at) in
+                [(Protocol::Tcp, tcp.local_addr().unwrap()), (Protocol::Udp, udp.local_addr().unwrap())]
+            {
+                let [diag, tables] = both(protocol, at);
+                assert_eq!((diag.len(), &diag), (1, &tables), "{protocol} {at}");
+            }
+            // A connected socket waits for nobody else.
+            udp.connect(udp.local_addr().unwrap()).unwrap();
+            assert_eq!(both(Protocol::Udp, udp.local_addr().unwrap()), [[], []]);
+        }
     }
 }

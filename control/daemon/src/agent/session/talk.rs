@@ -8,11 +8,11 @@ use mesh_core::assignment::{AssignmentUpdate, Held};
 use mesh_core::object::NodeDescription;
 use mesh_identity::PeerIdentity;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, Interval, interval_at, sleep_until, timeout};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
-use super::{Farewell, Keeper, SessionError, SessionState, farewell, look_around};
+use super::{Farewell, Keeper, SessionError, SessionState, farewell, look_around, look_at_ports};
 use crate::agent::pulse::{ANSWER, Beat, Pulse};
 use crate::agent::ways::Event;
 use crate::entropy::SystemEntropy;
@@ -27,8 +27,12 @@ use crate::rpc::{MESSAGE_MAX, envelope};
 /// What is to be told and comes within this travels together.
 const BATCH: Duration = Duration::from_millis(5);
 
-/// The node looks at itself this often: processes begin to listen, routes come and go.
+/// The node looks at itself this often: routes come and go.
 const LOOK: Duration = Duration::from_secs(5);
+
+/// The node looks this often at what its processes listen on: a task that waits for a port has a node within a
+/// second after a process let go of it.
+const PORTS: Duration = Duration::from_millis(500);
 
 /// What the node has is compared with what the manager would send this often.
 const COMPARE: Duration = Duration::from_secs(30);
@@ -58,6 +62,7 @@ pub(super) struct Talk<'a> {
 struct Clocks {
     pulse: Pulse,
     look: Interval,
+    ports: Interval,
     compare: Interval,
     /// When what is to be told is sent.
     report: Option<Instant>,
@@ -87,8 +92,9 @@ impl<'a> Talk<'a> {
         let now = Instant::now();
         let mut clocks = Clocks {
             pulse: Pulse::new(self.keeper.following.heartbeat(), now),
-            look: interval_at(now + LOOK, LOOK),
-            compare: interval_at(now + COMPARE, COMPARE),
+            look: every(LOOK, now),
+            ports: every(PORTS, now),
+            compare: every(COMPARE, now),
             report: None,
         };
         loop {
@@ -109,7 +115,11 @@ impl<'a> Talk<'a> {
                 () = outbox.changed(), if clocks.report.is_none() => clocks.report = Some(Instant::now() + BATCH),
                 held = recalled(&mut self.asked) => self.compare(held, &to).await?,
                 _ = clocks.compare.tick() => self.asked = Some(self.keeper.memory.ask()),
-                _ = clocks.look.tick() => self.describe_again(&to).await?,
+                _ = clocks.look.tick() => {
+                    let node = look_around().await;
+                    self.describe_again(node, &to).await?;
+                }
+                _ = clocks.ports.tick() => self.look_at_ports(&to).await?,
             }
         }
     }
@@ -164,13 +174,22 @@ impl<'a> Talk<'a> {
     }
 
     /// Tells of the node again when it is not as it was told.
-    async fn describe_again(&mut self, to: &To) -> Result<(), SessionError> {
-        let now = look_around().await;
-        if now == self.described {
+    async fn describe_again(&mut self, node: NodeDescription, to: &To) -> Result<(), SessionError> {
+        if node == self.described {
             return Ok(());
         }
-        self.described = now;
+        self.described = node;
         send(to, self.hello(None)?).await
+    }
+
+    async fn look_at_ports(&mut self, to: &To) -> Result<(), SessionError> {
+        match look_at_ports().await {
+            Some(listening) if listening != self.described.listening => {
+                let node = NodeDescription { listening, ..self.described.clone() };
+                self.describe_again(node, to).await
+            }
+            _ => Ok(()),
+        }
     }
 
     fn hear(&mut self, message: Option<ManagerMessage>) -> Result<(), SessionError> {
@@ -291,6 +310,13 @@ async fn send(to: &To, kind: agent_message::Kind) -> Result<(), SessionError> {
         Ok(sent) => sent.map_err(|_| gone()),
         Err(_) => Err(SessionError::Silent { after: ANSWER }),
     }
+}
+
+/// A clock that, when this process slept, does not make up for it.
+fn every(period: Duration, now: Instant) -> Interval {
+    let mut clock = interval_at(now + period, period);
+    clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    clock
 }
 
 /// Resolves at this time; `None` is never.
