@@ -8,7 +8,7 @@
 mod common;
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::fakes::{FakeNetwork, FakeRuntime};
 use mesh_core::assignment::{AssignmentSet, AssignmentUpdate, Held};
@@ -125,4 +125,18 @@ async fn what_ends_before_the_managers_have_told_all_is_removed_too() {
     runtime.wait_for(id, "remove").await;
     agent.rid_of_all().await;
     assert!(runtime.adopt().await.is_empty());
+}
+
+#[tokio::test]
+async fn a_removal_that_fails_is_tried_again_after_a_while() {
+    let (runtime, id) = with_task(true).await;
+    let agent = Agent::start(&runtime).await;
+    runtime.fail_removals(1);
+    let begin = Instant::now();
+    agent.tell_nothing();
+    runtime.wait_for(id, "remove").await;
+    agent.rid_of_all().await;
+    assert!(runtime.adopt().await.is_empty());
+    assert_eq!(runtime.log(id), ["prepare", "start", "stop", "remove", "remove"]);
+    assert!(begin.elapsed() >= Duration::from_secs(5));
 }

@@ -21,7 +21,7 @@ use super::leaving::UNHEARD;
 use super::outbox::Outbox;
 use super::saved::{Saved, SavedFile};
 use super::seam::{NodeNetwork, TaskRuntime};
-use super::task::{Departure, Failure, Operation, Presence, Process, Step, TaskRun, Wanted, is_final, next};
+use super::task::{Departure, Failure, Operation, Presence, Process, Step, TaskRun, Wanted, next};
 use super::versions::Versions;
 use super::ways::{AgentState, Event, Inbox, Outcome};
 use super::{placing, probing};
@@ -225,10 +225,6 @@ impl<R: TaskRuntime> Worker<R> {
                 run.process = Process::Exited { code: code.unwrap_or(super::task::KILLED) };
             }
             Outcome::Removed => run.removed = true,
-            Outcome::Failed(failure) if is_final(run.state) => {
-                tracing::warn!(task = %id, error = failure.error, "a task was not removed whole");
-                run.removed = true;
-            }
             Outcome::Failed(failure) => run.failure = Some(failure),
         }
     }

@@ -39,6 +39,8 @@ pub struct FakeRuntime {
     healthy: Arc<Mutex<bool>>,
     /// How many are connected to a task.
     inbound: Arc<Mutex<BTreeMap<TaskId, usize>>>,
+    /// So many removals fail from now on.
+    unkillable: Arc<Mutex<u32>>,
 }
 
 fn netns(task: TaskId) -> String {
@@ -93,6 +95,11 @@ impl FakeRuntime {
     /// So many are connected to a task.
     pub fn connect(&self, task: TaskId, inbound: usize) {
         self.inbound.lock().unwrap().insert(task, inbound);
+    }
+
+    /// So many removals fail from now on.
+    pub fn fail_removals(&self, times: u32) {
+        *self.unkillable.lock().unwrap() = times;
     }
 
     /// The process of a task ends.
@@ -155,6 +162,11 @@ impl TaskRuntime for FakeRuntime {
 
     async fn remove(&self, task: &TaskId) -> Result<(), RuntimeError> {
         self.write(*task, "remove");
+        let mut unkillable = self.unkillable.lock().unwrap();
+        if *unkillable > 0 {
+            *unkillable -= 1;
+            return Err(RuntimeError::Unkillable { task: *task, seconds: 10 });
+        }
         self.tasks.lock().unwrap().remove(task);
         Ok(())
     }

@@ -1,12 +1,19 @@
 //! What the agent does to tasks, each on a task of its own: the result comes back as an event.
 
+use std::time::Duration;
+
 use mesh_core::id::TaskId;
+use tokio::sync::mpsc::UnboundedSender;
+use tokio::time::sleep;
 
 use super::Worker;
 use crate::agent::seam::TaskRuntime;
 use crate::agent::task::{Failure, Operation};
 use crate::agent::ways::{Event, Outcome};
 use crate::agent::{launch, leaving};
+
+/// Waits between tries to remove a task: the first, and the longest.
+const RETRY: (Duration, Duration) = (Duration::from_secs(5), Duration::from_mins(1));
 
 impl<R: TaskRuntime> Worker<R> {
     /// Begins what was decided for a task.
@@ -33,7 +40,7 @@ impl<R: TaskRuntime> Worker<R> {
                     Ok(Outcome::Flushed)
                 }
                 Operation::Stop => runtime.stop(&id).await.map(Outcome::Stopped),
-                Operation::Remove => runtime.remove(&id).await.map(|()| Outcome::Removed),
+                Operation::Remove => Ok(remove(&runtime, &id, &events).await),
             };
             let outcome = done.unwrap_or_else(|error| {
                 Outcome::Failed(Failure { error: error.to_string(), rejected: error.is_rejection() })
@@ -42,4 +49,18 @@ impl<R: TaskRuntime> Worker<R> {
             let _ = events.send(Event::Done { task: id, outcome });
         });
     }
+}
+
+/// Removes everything the task has, and tries again as long as that fails and the agent is there.
+async fn remove<R: TaskRuntime>(runtime: &R, task: &TaskId, agent: &UnboundedSender<Event>) -> Outcome {
+    let mut wait = RETRY.0;
+    while let Err(error) = runtime.remove(task).await {
+        tracing::warn!(%task, %error, ?wait, "a task was not removed whole; trying again");
+        tokio::select! {
+            () = agent.closed() => break,
+            () = sleep(wait) => {}
+        }
+        wait = (wait * 2).min(RETRY.1);
+    }
+    Outcome::Removed
 }
