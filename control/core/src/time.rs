@@ -17,6 +17,13 @@ impl Timestamp {
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
+
+    /// The first multiple of `step` after this, so that those who wait for it wait together.
+    #[must_use]
+    pub fn next(self, step: Duration) -> Self {
+        let step = u64::try_from(step.as_nanos()).unwrap_or(u64::MAX).max(1);
+        Self((self.0 / step).saturating_add(1).saturating_mul(step))
+    }
 }
 
 impl Add<Duration> for Timestamp {
@@ -46,5 +53,10 @@ mod tests {
         assert_eq!(late - Duration::from_nanos(4), early);
         assert_eq!(early + Duration::MAX, Timestamp(u64::MAX));
         assert_eq!(early - Duration::MAX, Timestamp::ZERO);
+        assert_eq!(
+            (early.next(Duration::from_nanos(5)), late.next(Duration::from_nanos(5))),
+            (Timestamp(10), Timestamp(10))
+        );
+        assert_eq!(late.next(Duration::ZERO), Timestamp(10));
     }
 }

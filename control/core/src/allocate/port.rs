@@ -1,8 +1,10 @@
 //! Published ports: those asked for, checked against everybody who has one, and dynamic ones.
 
+use std::sync::Arc;
+
 use crate::command::{PortUsage, Refusal};
 use crate::id::ServiceId;
-use crate::object::{AllocatedPort, Service};
+use crate::object::{AllocatedPort, Node, NodeState, Service};
 use crate::port::{DYNAMIC_PORTS, Port, Protocol, PublishMode, PublishedPort};
 use crate::store::Store;
 
@@ -86,7 +88,11 @@ fn check(
     if let Some(owner) = store.host_port_owners(port, protocol).find(|owner| owner.id != service) {
         return taken(owner, PortUsage::Host);
     }
-    match store.nodes().find(|node| node.description.listening.contains(&(port, protocol))) {
+    let listens = |node: &&Arc<Node>| {
+        let away = matches!(node.status.state, NodeState::Down | NodeState::Disconnected);
+        !away && node.description.listening.contains(&(port, protocol))
+    };
+    match store.nodes().find(listens) {
         Some(node) => {
             let hostname = node.description.hostname.clone();
             Err(Refusal::PortListening { port, protocol, hostname, node: node.id })

@@ -1,7 +1,9 @@
 //! Global services and global jobs: one task on each node that is there, takes tasks and fulfils the constraints.
 
-use super::instance::{clean_up, retire};
-use super::{Instance, Orchestrator, is_live, new_task};
+use std::collections::BTreeSet;
+
+use super::instance::{begin, clean_up, empty, retire};
+use super::{Instance, Orchestrator, is_live};
 use crate::id::Entropy;
 use crate::leader::draft::Draft;
 use crate::object::{Node, NodeState, Service, TaskState};
@@ -16,7 +18,9 @@ impl Orchestrator {
         service: &Service,
         entropy: &mut dyn Entropy,
     ) -> bool {
-        let nodes: Vec<_> = draft.store().nodes().map(|node| node.id).collect();
+        // Those that are gone, too, for what is left of their tasks.
+        let hosts = draft.store().service_tasks(service.id).filter_map(|task| task.node);
+        let nodes: BTreeSet<_> = draft.store().nodes().map(|node| node.id).chain(hosts).collect();
         for node in nodes {
             if draft.is_full() {
                 return false;
@@ -41,13 +45,15 @@ impl Orchestrator {
     ) {
         let (belongs, takes_new) = standing(draft.store(), service, instance);
         let tasks = instance.tasks(draft.store());
-        if !belongs {
+        if instance.is_gone(draft.store()) {
+            empty(draft, instance);
+        } else if !belongs {
             let live = tasks.iter().filter(|task| is_live(task));
             live.for_each(|task| retire(draft, task, TaskState::Shutdown));
             clean_up(draft, instance);
         } else if tasks.iter().all(|task| task.desired_state == TaskState::Remove) {
             if takes_new {
-                draft.put_task(new_task(service, instance, draft.now(), entropy));
+                begin(draft, service, instance, entropy);
             }
         } else {
             self.keep(draft, service, instance, entropy);

@@ -49,6 +49,25 @@ pub(super) fn each_slot(
     true
 }
 
+/// Puts the first task into an instance. Where an earlier one is yet to end, it is prepared and starts after that,
+/// but for a service whose tasks may stand beside each other.
+pub(super) fn begin(draft: &mut Draft<'_>, service: &Service, instance: Instance, entropy: &mut dyn Entropy) {
+    let mut task = new_task(service, instance, draft.now(), entropy);
+    let beside = !service.spec.mode.is_job() && order(service) == UpdateOrder::StartFirst;
+    if !beside && is_vacating(draft.store(), instance) {
+        task.desired_state = TaskState::Ready;
+    }
+    draft.put_task(task);
+}
+
+/// Takes everything out of an instance.
+pub(super) fn empty(draft: &mut Draft<'_>, instance: Instance) {
+    for task in instance.tasks(draft.store()) {
+        remove(draft, &task);
+    }
+    clean_up(draft, instance);
+}
+
 impl Orchestrator {
     /// Keeps one task in the instance, if its service's restart policy allows.
     pub(super) fn keep(
@@ -64,7 +83,7 @@ impl Orchestrator {
             (holder, Some(next), _) if !has_to_move(draft.store(), service, &next) => {
                 self.let_start(draft, instance, &next, holder.is_some());
                 if holder.is_some_and(|holder| contends(&holder, &next)) {
-                    self.wait_until(draft.now() + CONTENTION, instance);
+                    self.wait_until(draft.now().next(CONTENTION), instance);
                 }
             }
             (_, Some(next), _) => {
@@ -135,7 +154,8 @@ impl Orchestrator {
         if ended_by_itself(last) {
             task.start_at = draft.now() + last.spec.restart.delay;
         }
-        if task.start_at > draft.now() || is_waited_for(draft.store(), last) {
+        let waits = is_waited_for(draft.store(), last) || is_vacating(draft.store(), instance);
+        if task.start_at > draft.now() || waits {
             task.desired_state = TaskState::Ready;
             self.wait_until(task.start_at, instance);
         }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::global::standing;
-use super::{Instance, Orchestrator, age, instance, is_live, new_task, restart};
+use super::{Instance, Orchestrator, age, instance, is_live, restart};
 use crate::id::Entropy;
 use crate::leader::draft::Draft;
 use crate::object::{Service, Task, TaskState};
@@ -95,10 +95,12 @@ impl Orchestrator {
         entropy: &mut dyn Entropy,
     ) {
         let (belongs, takes_new) = standing(draft.store(), service, instance);
-        if !belongs {
+        if instance.is_gone(draft.store()) {
+            instance::empty(draft, instance);
+        } else if !belongs {
             close(draft, service, instance);
         } else if self.keep_job(draft, service, instance, entropy) == Progress::None && takes_new {
-            draft.put_task(new_task(service, instance, draft.now(), entropy));
+            instance::begin(draft, service, instance, entropy);
         }
     }
 }
@@ -156,7 +158,7 @@ fn fill(draft: &mut Draft<'_>, service: &Service, entropy: &mut dyn Entropy) -> 
         if draft.is_full() {
             return false;
         }
-        draft.put_task(new_task(service, Instance::slot(service.id, slot), draft.now(), entropy));
+        instance::begin(draft, service, Instance::slot(service.id, slot), entropy);
     }
     true
 }

@@ -20,12 +20,12 @@ use std::sync::Arc;
 
 use crate::id::{Entropy, NodeId, ServiceId, TaskId};
 use crate::leader::draft::Draft;
-use crate::object::{Cluster, Meta, Node, Service, Task, TaskState, TaskStatus};
+use crate::object::{Cluster, Meta, Node, NodeDescription, Service, Task, TaskState, TaskStatus};
 use crate::port::PublishMode;
 use crate::spec::ServiceMode;
 use crate::store::{Change, Delta, Store};
 use crate::time::Timestamp;
-use update::Updater;
+use update::{Updater, is_alike};
 
 /// One of a service's places for a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -82,6 +82,11 @@ impl Orchestrator {
 
     fn service_changed(&mut self, delta: &Delta<Service>) {
         let Some(service) = delta.new.as_ref().or(delta.old.as_ref()) else { return };
+        if let (Some(old), Some(new)) = (&delta.old, &delta.new)
+            && is_alike(old, new)
+        {
+            return;
+        }
         self.services.insert(service.id);
         if delta.new.is_some() && service.spec.mode.is_global() {
             self.globals.insert(service.id);
@@ -92,6 +97,11 @@ impl Orchestrator {
 
     fn node_changed(&mut self, store: &Store, delta: &Delta<Node>) {
         let Some(node) = delta.new.as_ref().or(delta.old.as_ref()) else { return };
+        if let (Some(old), Some(new)) = (&delta.old, &delta.new)
+            && places_tasks_alike(old, new)
+        {
+            return;
+        }
         self.instances.extend(store.node_tasks(node.id).map(|task| Instance::of(task)));
         let node = node.id;
         self.instances.extend(self.globals.iter().map(|service| Instance::on_node(*service, node)));
@@ -183,6 +193,7 @@ impl Orchestrator {
         }
     }
 
+    /// A place is looked at at this time, too.
     fn wait_until(&mut self, at: Timestamp, instance: Instance) {
         self.timers.insert((at, instance));
     }
@@ -201,6 +212,11 @@ impl Instance {
         Self { service, slot: 0, node: Some(node) }
     }
 
+    /// Whether its node is not in the cluster any more, so that nothing comes back there.
+    fn is_gone(self, store: &Store) -> bool {
+        self.node.is_some_and(|node| store.node(node).is_none())
+    }
+
     /// The instance's tasks, ended ones included, oldest first.
     fn tasks(self, store: &Store) -> Vec<std::sync::Arc<Task>> {
         let mut tasks: Vec<_> = match self.node {
@@ -216,6 +232,16 @@ impl Instance {
 pub(crate) fn age(task: &Task) -> (u64, TaskId) {
     let drafted = task.meta.version == 0;
     (if drafted { u64::MAX } else { task.meta.created_version }, task.id)
+}
+
+/// Whether a node changed in nothing that decides which tasks it should have: what its processes listen on, and its
+/// routes, are the scheduler's and the allocator's.
+fn places_tasks_alike(old: &Node, new: &Node) -> bool {
+    let told = |node: &Node| {
+        let NodeDescription { hostname, os, arch, engine_labels, resources, generic, .. } = &node.description;
+        (hostname.clone(), os.clone(), arch.clone(), engine_labels.clone(), *resources, generic.clone())
+    };
+    old.spec == new.spec && old.status == new.status && told(old) == told(new)
 }
 
 /// Whether the task should still run, or come to run.

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::instance::{change, ended_by_itself};
-use super::update::is_dirty;
+use super::update::{is_dirty, is_paused};
 use super::{Instance, age, is_live, new_task};
 use crate::id::{Entropy, NodeId, TaskId};
 use crate::leader::draft::Draft;
@@ -66,7 +66,8 @@ fn go_on(
         return true;
     }
     let Some(task) = movable(draft.store(), service, mark, node) else {
-        return !mark.moving.is_empty() || is_unsettled(draft.store(), service);
+        // What a paused update left does not settle by itself.
+        return !mark.moving.is_empty() || (!is_paused(service) && is_unsettled(draft.store(), service));
     };
     let instance = Instance::of(&task);
     let successor = new_task(service, instance, draft.now(), entropy);

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{Instance, Orchestrator, instance, is_live, new_task};
+use super::{Instance, Orchestrator, instance, is_live};
 use crate::id::{Entropy, NodeId};
 use crate::leader::draft::Draft;
 use crate::object::{Service, Task, TaskState};
@@ -33,7 +33,7 @@ impl Orchestrator {
                 return false;
             }
             let instance = Instance::slot(service.id, slot);
-            draft.put_task(new_task(service, instance, draft.now(), entropy));
+            instance::begin(draft, service, instance, entropy);
         }
         true
     }

@@ -24,8 +24,9 @@ pub(super) fn allows(draft: &Draft<'_>, service: &Service, instance: Instance, l
         RestartCondition::Any if !service.spec.mode.is_job() => true,
         RestartCondition::OnFailure | RestartCondition::Any => last.status.state != TaskState::Complete,
     };
-    // A global service's task that went because its node did comes back with it.
-    let returns = instance.node.is_some() && !ended_by_itself(last);
+    // A global service's task that went because its node did comes back with it, and what was taken from a job is
+    // begun again.
+    let returns = (instance.node.is_some() || service.spec.mode.is_job()) && !ended_by_itself(last);
     returns || (condition && (!ended_by_itself(last) || has_attempts(draft, service, last)))
 }
 
@@ -35,9 +36,11 @@ pub(super) fn carried(successor: &Task, last: &Task, now: Timestamp) -> Vec<Time
         return Vec::new();
     }
     let this = ended_by_itself(last).then_some(now);
-    let restarts = last.restarts.iter().copied().chain(this);
-    let surplus = (last.restarts.len() + 1).saturating_sub(REMEMBERED);
-    restarts.skip(surplus).collect()
+    let window = last.spec.restart.window;
+    let counts = |at: &Timestamp| window == Duration::ZERO || now.since(*at) < window;
+    let restarts: Vec<_> = last.restarts.iter().copied().filter(counts).chain(this).collect();
+    let surplus = restarts.len().saturating_sub(REMEMBERED);
+    restarts.into_iter().skip(surplus).collect()
 }
 
 fn has_attempts(draft: &Draft<'_>, service: &Service, last: &Task) -> bool {

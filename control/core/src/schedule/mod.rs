@@ -123,9 +123,11 @@ impl Scheduler {
 
     fn place_pinned(&mut self, draft: &mut Draft<'_>, id: TaskId) {
         let Some(task) = draft.store().task(id).cloned() else { return };
+        let outgoing = self.overlook(draft, &task);
         let place = task.node.and_then(|node| self.loads.get(node));
         let mut why = Explanation::default();
         let refusal = place.map(|(node, load)| filter::refusal(node, load, &task));
+        self.count_again(&outgoing);
         if let (Some(node), Some(None)) = (task.node, refusal) {
             self.assign(draft, &task, node, "scheduler confirmed task can run on preassigned node");
         } else {
@@ -138,14 +140,26 @@ impl Scheduler {
     fn place_group(&mut self, draft: &mut Draft<'_>, kind: &Kind) {
         let Some(group) = self.waiting.group(kind).filter(|group| !group.is_refused()) else { return };
         let example = group.example();
-        // What another takes the place of is gone when that serves, so it is not where the service will be.
-        let outgoing = succession::outgoing(draft.store(), &example);
+        // The example may run by now: it is what still waits that takes the place of others.
+        let next = group.next().and_then(|id| draft.store().task(id).cloned());
+        let outgoing = next.map_or_else(Vec::new, |next| self.overlook(draft, &next));
+        self.place_all(draft, kind, &example);
+        self.count_again(&outgoing);
+    }
+
+    /// Leaves out what others take the place of, `task` among them: it is gone when they serve, so it is not
+    /// where the service will be.
+    fn overlook(&mut self, draft: &Draft<'_>, task: &Task) -> Vec<Arc<Task>> {
+        let outgoing = succession::outgoing(draft.store(), task);
         let outgoing: Vec<_> = outgoing.iter().filter_map(|id| self.loads.task(*id).cloned()).collect();
         for task in &outgoing {
             self.loads.overlook(task);
         }
-        self.place_all(draft, kind, &example);
-        for task in &outgoing {
+        outgoing
+    }
+
+    fn count_again(&mut self, outgoing: &[Arc<Task>]) {
+        for task in outgoing {
             self.loads.look_again(task);
         }
     }

@@ -8,11 +8,17 @@ use crate::object::Task;
 use crate::orchestrate::age;
 use crate::store::Store;
 
-/// The tasks of `task`'s service that a younger one in their slot takes the place of; none when nothing runs where
-/// `task` is to run, as then nothing is under way start-first. Looks at every task of the service.
+/// The tasks of `task`'s service that a younger one in their slot, or on their node, takes the place of; none when
+/// nothing runs where `task` is to run, as then nothing is under way start-first. Looks at every task of the
+/// service that has slots, else at those of its node.
 pub(super) fn outgoing(store: &Store, task: &Task) -> Vec<TaskId> {
     let takes_over = |other: &&Arc<Task>| other.id != task.id && is_live(other);
-    if task.slot == 0 || !store.slot_tasks(task.service, task.slot).any(|other| takes_over(&other)) {
+    if task.slot == 0 {
+        let there = task.node.into_iter().flat_map(|node| store.node_tasks(node));
+        let others = there.filter(|other| other.service == task.service).filter(takes_over);
+        return others.map(|other| other.id).collect();
+    }
+    if !store.slot_tasks(task.service, task.slot).any(|other| takes_over(&other)) {
         return Vec::new();
     }
     let mut slots: BTreeMap<u32, Vec<&Arc<Task>>> = BTreeMap::new();

@@ -86,6 +86,11 @@ impl Waiting {
         let group = self.groups.entry(kind.clone()).or_insert_with(|| Group::new(task.clone()));
         group.told.remove(&key);
         group.fresh.insert(key);
+        // One more that takes another's place may have made room for all of them.
+        if group.is_limited() {
+            group.why = None;
+            self.by_load.remove(&kind);
+        }
         self.due.insert(kind.clone());
         self.kinds.insert(task.id, (task.slot, kind));
     }
@@ -162,7 +167,8 @@ impl Waiting {
         for (kind, old) in before.0 {
             let new = self.ask(loads, node, &kind);
             let Some(group) = self.groups.get_mut(&kind).filter(|_| old != new) else { continue };
-            if new == Verdict::Suits {
+            // What others are about to take the place of counts here, and not where they are placed.
+            if new == Verdict::Suits || new == Verdict::Refuses(Filter::MaxReplicas) {
                 group.why = None;
                 self.by_load.remove(&kind);
             } else if let Some(why) = &mut group.why {
@@ -228,6 +234,10 @@ impl Group {
         let next = self.fresh.pop_first()?;
         self.told.insert(next);
         Some((next.1, &self.said))
+    }
+
+    fn is_limited(&self) -> bool {
+        self.example.spec.placement.max_replicas_per_node > 0
     }
 
     fn depends_on_load(&self) -> bool {

@@ -8,7 +8,7 @@ use mesh_core::testing::{Behaviour, VirtualCluster};
 /// What an image does; its name is `KIND:VERSION`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Image {
-    /// Runs on.
+    /// Runs on, and leaves as tasks do in the cluster.
     Good,
     /// Cannot be prepared.
     Missing,
@@ -41,7 +41,9 @@ impl Image {
     /// Makes a version of it known to every node, and gives its reference.
     pub fn publish(self, cluster: &mut VirtualCluster, version: u64) -> String {
         let reference = self.version(version);
-        cluster.behave_image(&reference, self.behaviour());
+        if self != Self::Good {
+            cluster.behave_image(&reference, self.behaviour());
+        }
         reference
     }
 

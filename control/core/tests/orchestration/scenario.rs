@@ -10,7 +10,7 @@ use mesh_core::object::{NodeState, Service, Task, TaskState, UpdateState};
 use mesh_core::spec::{
     Availability, FailureAction, RestartPolicy, ServiceMode, ServiceSpec, UpdateConfig, UpdateOrder,
 };
-use mesh_core::testing::{Seeded, VirtualCluster, service_spec};
+use mesh_core::testing::{Behaviour, Seeded, VirtualCluster, service_spec};
 
 use crate::images::Image;
 use crate::rules::{LONG, Rules, is_terminal, serves};
@@ -80,6 +80,9 @@ impl Walk {
     }
 
     fn begin(&mut self) {
+        let stop = Duration::from_millis([20, 500, 3_000][self.pick(3)]);
+        let linger = Duration::from_millis([0, 500, 5_000][self.pick(3)]);
+        self.cluster.behave(Behaviour { stop, linger, ..Behaviour::default() });
         for number in 0..=self.pick(3) {
             let replicas = 1 + u32::try_from(self.pick(6)).unwrap();
             let spec = self.spec(&format!("s{number}"), replicas);

@@ -193,6 +193,11 @@ fn published_ports_are_refused_with_who_has_them() {
     for (asked, refusal) in refusals {
         assert_eq!(words(bench.service(publishing("other", &[asked]))), (kind, refusal));
     }
+    // What listened on a node that is not there hinders nobody.
+    let mut away = bench.store.clone();
+    let left = depart_node(&away, node, true, &NOBODY, AT).unwrap();
+    away.apply(away.index() + 1, &left).unwrap();
+    create_service(&away, publishing("other", &[tcp(22)]), AT, &mut Seeded(99)).unwrap();
     let free = [
         port(8080, PublishMode::Ingress, Protocol::Udp),
         port(9090, PublishMode::Host, Protocol::Tcp),

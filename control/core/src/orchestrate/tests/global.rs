@@ -166,3 +166,25 @@ fn a_node_that_returns_gets_its_global_task_whatever_the_policy() {
         converge(&mut cluster, service, 2);
     }
 }
+
+#[test]
+fn nothing_is_kept_of_a_node_that_was_removed() {
+    for new_leader in [false, true] {
+        let mut cluster = VirtualCluster::new(3, 5);
+        let service = global(&mut cluster);
+        converge(&mut cluster, service, 3);
+        for _ in 0..2 {
+            let there = cluster.live(service).into_iter().find(|task| task.node == Some(node(3))).unwrap();
+            end(&mut cluster, &there, TaskState::Failed);
+            cluster.run_for(secs(10));
+        }
+        assert!(cluster.store.node_tasks(node(3)).count() > 2, "its history");
+        cluster.remove_node(node(3), true).unwrap();
+        if new_leader {
+            cluster.new_leader();
+        }
+        cluster.run_for(secs(2));
+        assert_eq!(cluster.store.node_tasks(node(3)).count(), 0, "new leader: {new_leader}");
+        assert_eq!(cluster.store.service_tasks(service).count(), 2);
+    }
+}

@@ -417,3 +417,31 @@ fn force_look(cluster: &mut VirtualCluster, service: ServiceId) {
     cluster.new_leader();
     cluster.run_for(SOON);
 }
+
+#[test]
+fn what_is_taken_from_a_job_is_begun_again_whatever_the_policy() {
+    for drains in [false, true] {
+        let mut cluster = VirtualCluster::new(3, 5);
+        let mut spec = job(1, 3);
+        spec.task.restart.condition = RestartCondition::None;
+        let service = cluster.create_service(spec).unwrap();
+        cluster.run_for(secs(1));
+        let on = unfinished(&cluster, service)[0].node.unwrap();
+        if drains {
+            cluster.update_node(on, |spec| spec.availability = Availability::Drain).unwrap();
+        } else {
+            cluster.silence(on);
+        }
+        cluster.run_for(secs(10));
+        cluster.behave(ending(TaskState::Complete));
+        for _ in 0..10 {
+            for task in unfinished(&cluster, service).into_iter().filter(|task| task.node != Some(on)) {
+                if task.status.state == TaskState::Running {
+                    end(&mut cluster, &task, TaskState::Complete);
+                }
+            }
+            cluster.run_for(secs(2));
+        }
+        assert_eq!(completed(&cluster, service), 3, "drains: {drains}");
+    }
+}

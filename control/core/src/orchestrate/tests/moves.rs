@@ -314,3 +314,47 @@ fn every_constraint_holds_after_placement_too_in_the_order_of_the_service() {
         }
     }
 }
+
+/// Whether two tasks of one slot run.
+fn stand_beside(cluster: &VirtualCluster, service: ServiceId) -> bool {
+    let runs = cluster.store.service_tasks(service).filter(|task| task.status.state == TaskState::Running);
+    let mut places: Vec<_> = runs.map(|task| (task.slot, task.node.filter(|_| task.slot == 0))).collect();
+    let all = places.len();
+    places.sort_unstable();
+    places.dedup();
+    places.len() < all
+}
+
+/// Lets time pass, in which no slot has two tasks that run.
+fn one_at_a_time(cluster: &mut VirtualCluster, service: ServiceId, span: Duration) {
+    let met = cluster.run_until(span, |cluster| stand_beside(cluster, service));
+    assert_eq!(met, None, "{:#?}", cluster.store.service_tasks(service).collect::<Vec<_>>());
+}
+
+#[test]
+fn what_is_scaled_up_again_starts_when_the_old_tasks_have_ended() {
+    let (mut cluster, service) = running(2, 3);
+    cluster.behave(Behaviour { stop: secs(3), ..Behaviour::default() });
+    cluster.scale_service(service, 1).unwrap();
+    cluster.run_for(Duration::from_millis(100));
+    cluster.scale_service(service, 3).unwrap();
+    one_at_a_time(&mut cluster, service, secs(5));
+    assert_eq!((cluster.running(service), slots(&cluster, service)), (3, vec![1, 2, 3]));
+}
+
+#[test]
+fn a_job_that_is_run_again_starts_when_its_earlier_tasks_have_ended() {
+    for mode in
+        [ServiceMode::ReplicatedJob { max_concurrent: 1, total_completions: 1 }, ServiceMode::GlobalJob]
+    {
+        let mut cluster = VirtualCluster::new(2, 5);
+        cluster.behave(Behaviour { stop: secs(3), ..Behaviour::default() });
+        let service = cluster.create_service(ServiceSpec { mode, ..service_spec("job", 0) }).unwrap();
+        cluster.run_for(secs(1));
+        assert!(cluster.running(service) > 0);
+        cluster.update_service(service, |spec| spec.task.force_update += 1).unwrap();
+        one_at_a_time(&mut cluster, service, secs(5));
+        assert!(cluster.live(service).iter().all(|task| task.job_iteration == Some(1)));
+        assert!(cluster.running(service) > 0, "{mode:?}");
+    }
+}

@@ -215,7 +215,7 @@ fn a_paused_update_does_not_keep_a_rebalance_open() {
     cluster
         .update_service(service, |spec| {
             spec.task.container.image = "mesh/whoami:2".to_owned();
-            spec.task.restart.condition = RestartCondition::None;
+            spec.task.restart.delay = secs(1);
         })
         .unwrap();
     cluster.run_for(secs(30));

@@ -359,3 +359,19 @@ fn end_in_slot(cluster: &mut VirtualCluster, service: ServiceId, slot: u32, time
     }
     cluster.store.slot_tasks(service, slot).count()
 }
+
+#[test]
+fn restarts_outside_the_window_are_forgotten() {
+    let mut cluster = VirtualCluster::new(2, 5);
+    let mut spec = service_spec("web", 1);
+    (spec.task.restart.max_attempts, spec.task.restart.window) = (3, secs(120));
+    let service = cluster.create_service(spec).unwrap();
+    for _ in 0..50 {
+        converge(&mut cluster, service, 1);
+        let task = cluster.live(service)[0].clone();
+        assert!(task.restarts.len() <= 2, "{} are carried", task.restarts.len());
+        cluster.run_for(secs(60));
+        end(&mut cluster, &task, TaskState::Failed);
+        cluster.run_for(secs(10));
+    }
+}

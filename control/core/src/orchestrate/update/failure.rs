@@ -1,15 +1,16 @@
 //! Failures of an update's tasks: counted, and answered as the update's configuration says.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::status::{config, is_of_update, is_rollback, is_under_way};
 use crate::command::restored;
 use crate::id::{ServiceId, TaskId};
 use crate::leader::draft::Draft;
-use crate::object::{Service, Task, UpdateState, UpdateStatus};
-use crate::orchestrate::Orchestrator;
+use crate::object::{Meta, Service, Task, UpdateState, UpdateStatus};
 use crate::orchestrate::instance::ended_by_itself;
 use crate::orchestrate::restart::ended_at;
+use crate::orchestrate::{Instance, Orchestrator, age, is_live};
 use crate::spec::{FailureAction, UpdateConfig};
 use crate::time::Timestamp;
 
@@ -36,18 +37,45 @@ impl Orchestrator {
         }
         for (id, failed) in failures {
             if let Some(service) = draft.store().service(id).cloned() {
-                let service = answer(draft, &service, &failed);
-                draft.put_service(service);
-                self.services.insert(id);
+                let answered = answer(draft, &service, &failed);
+                if !is_alike(&service, &answered) {
+                    self.services.insert(id);
+                }
+                draft.put_service(answered);
             }
         }
     }
 }
 
+/// Whether two versions of a service differ at most in the failures that were counted: nothing is to be done for
+/// those.
+pub(in crate::orchestrate) fn is_alike(old: &Service, new: &Service) -> bool {
+    let plain = |service: &Service| {
+        let update = service.update.clone().map(|update| UpdateStatus { failed: BTreeSet::new(), ..update });
+        Service { update, meta: Meta::default(), ..service.clone() }
+    };
+    let counted = |service: &Service| service.update.as_ref().map_or(0, |update| update.failed.len());
+    counted(old) != counted(new) && plain(old) == plain(new)
+}
+
 /// Whether a task is a failure of its service's update that was not counted yet.
 fn counts(draft: &Draft<'_>, service: &Service, task: &Task, takeover: Timestamp) -> bool {
     let known = service.update.as_ref().is_some_and(|update| update.failed.contains(&task.id));
-    is_of_update(service, task) && !known && is_failure(draft, config(service), task, takeover)
+    is_of_update(service, task)
+        && !known
+        && !was_taken_away(draft, task)
+        && is_failure(draft, config(service), task, takeover)
+}
+
+/// Whether a task was to go before it ended, as with a node that went down: what its agent says of its end when it
+/// is back is no failure. Another is watched in its stead only where it did not fail.
+fn was_taken_away(draft: &Draft<'_>, task: &Task) -> bool {
+    let retired = |known: &Arc<Task>| !is_live(known) && !known.status.state.is_final();
+    let in_its_stead = |other: &Arc<Task>| {
+        age(other) > age(task) && other.watched && other.spec_version == task.spec_version
+    };
+    draft.base().task(task.id).is_some_and(retired)
+        || Instance::of(task).tasks(draft.store()).iter().any(in_its_stead)
 }
 
 /// Whether a task ended before it ran for as long as it is watched. One that was asked to leave did not fail.

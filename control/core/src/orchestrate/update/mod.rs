@@ -21,6 +21,7 @@ mod successor;
 use std::collections::{BTreeMap, BTreeSet};
 
 pub(super) use dirty::is_dirty;
+pub(super) use failure::is_alike;
 pub(crate) use status::{begin, begin_rollback};
 pub(super) use status::{is_of_update, is_paused, order};
 pub(super) use successor::{awaits_turn, stays_as_it_was, successor};

@@ -1,6 +1,7 @@
 //! What the failure of new tasks does.
 
 use super::*;
+use crate::spec::ServiceSpec;
 
 fn acting(failure_action: FailureAction, order: UpdateOrder) -> UpdateConfig {
     UpdateConfig { failure_action, order, ..UpdateConfig::default() }
@@ -240,6 +241,55 @@ fn a_lost_node_is_no_failure_of_the_new_version() {
     assert!(next.id != new.id && next.watched, "what takes its place is watched in its stead");
     until_state(&mut cluster, service, UpdateState::Completed);
     assert_eq!(images(&cluster, service), all(NEXT, 3));
+}
+
+#[test]
+fn what_a_node_says_when_it_is_back_of_a_task_that_was_taken_from_it_is_no_failure_of_the_new_version() {
+    for (order, global) in
+        [(UpdateOrder::StopFirst, false), (UpdateOrder::StartFirst, false), (UpdateOrder::StopFirst, true)]
+    {
+        let mut cluster = VirtualCluster::new(3, 7);
+        let mut spec = service_spec("web", 3);
+        if global {
+            spec.mode = ServiceMode::Global;
+        }
+        (spec.update, spec.rollback) = (acting(FailureAction::Rollback, order), UpdateConfig::default());
+        let service = cluster.create_service(spec).unwrap();
+        converge(&mut cluster, service, 3);
+        cluster.behave_image(NEXT, Behaviour { step: secs(2), ..Behaviour::default() });
+        set_image(&mut cluster, service, NEXT);
+        cluster.run_for(secs(5));
+        let new = made(&cluster, service, NEXT).remove(0);
+        assert!(new.watched && new.running_at.is_none());
+        let (on, now) = (new.node.unwrap(), cluster.now);
+        cluster.silence(on);
+        cluster.agent(on).crash(now);
+        cluster.run_for(secs(5));
+        cluster.resume(on);
+        cluster.run_for(secs(1));
+        let said = cluster.store.task(new.id).map(|task| task.status.state);
+        assert_eq!(said, Some(TaskState::Failed), "{order:?}, global: {global}");
+        until_state(&mut cluster, service, UpdateState::Completed);
+        assert!(update(&cluster, service).failed.is_empty());
+        cluster.run_for(secs(60));
+        assert_eq!(images(&cluster, service), all(NEXT, 3), "{order:?}, global: {global}");
+    }
+}
+
+#[test]
+fn failures_that_change_nothing_cost_no_look_at_the_whole_service() {
+    let config =
+        UpdateConfig { max_failure_ratio: 1.0, ..acting(FailureAction::Continue, UpdateOrder::StopFirst) };
+    let (mut cluster, service) = updating(10, 1_000, UpdateConfig { parallelism: 10, ..config });
+    let never = |spec: &mut ServiceSpec| spec.task.restart.condition = RestartCondition::None;
+    cluster.update_service(service, never).unwrap();
+    cluster.run_for(secs(1));
+    let begun = processor_time();
+    set_image(&mut cluster, service, BAD);
+    until_state(&mut cluster, service, UpdateState::Completed);
+    assert_eq!(update(&cluster, service).failed.len(), 1_000);
+    let took = processor_time().saturating_sub(begun);
+    assert!(took < secs(30), "{took:?}");
 }
 
 #[test]

@@ -48,6 +48,55 @@ fn starting_first_the_old_task_goes_when_the_new_one_runs() {
     assert_eq!(images(&cluster, service), all(NEXT, 1));
 }
 
+/// A service that may have one task a node, start-first.
+fn alone_on_each(nodes: u32, parallelism: u64) -> (VirtualCluster, ServiceId) {
+    let (mut cluster, service) = updating(nodes, nodes, ordered(UpdateOrder::StartFirst, parallelism));
+    let limit = |spec: &mut crate::spec::ServiceSpec| spec.task.placement.max_replicas_per_node = 1;
+    cluster.update_service(service, limit).unwrap();
+    cluster.run_for(secs(1));
+    (cluster, service)
+}
+
+#[test]
+fn a_new_task_that_may_take_the_place_of_the_old_one_alone_waits_for_that_node_and_no_longer() {
+    let (mut cluster, service) = alone_on_each(1, 1);
+    cluster.update_node(node(1), |spec| spec.availability = Availability::Pause).unwrap();
+    set_image(&mut cluster, service, NEXT);
+    cluster.run_for(secs(2));
+    let waits = |task: &Task| task.node.is_none() && task.status.err.contains("not available");
+    assert!(cluster.live(service).iter().any(waits), "{:#?}", cluster.live(service));
+    cluster.update_node(node(1), |spec| spec.availability = Availability::Active).unwrap();
+    cluster.run_for(secs(1));
+    assert!(cluster.live(service).iter().all(|task| task.node.is_some()), "{:#?}", cluster.live(service));
+    until_state(&mut cluster, service, UpdateState::Completed);
+    assert_eq!(images(&cluster, service), all(NEXT, 1));
+}
+
+#[test]
+fn one_new_task_that_waits_for_its_node_does_not_hold_up_the_others() {
+    let (mut cluster, service) = alone_on_each(4, 2);
+    cluster.update_node(node(1), |spec| spec.availability = Availability::Pause).unwrap();
+    set_image(&mut cluster, service, NEXT);
+    cluster.run_for(secs(60));
+    assert_eq!(images(&cluster, service), [(GOOD.into(), 1), (NEXT.into(), 3)].into());
+    cluster.update_node(node(1), |spec| spec.availability = Availability::Active).unwrap();
+    until_state(&mut cluster, service, UpdateState::Completed);
+    assert_eq!(images(&cluster, service), all(NEXT, 4));
+}
+
+#[test]
+fn a_global_service_with_one_task_a_node_is_updated_start_first() {
+    let mut cluster = VirtualCluster::new(2, 7);
+    let mut spec = service_spec("web", 1);
+    (spec.mode, spec.update) = (ServiceMode::Global, ordered(UpdateOrder::StartFirst, 1));
+    spec.task.placement.max_replicas_per_node = 1;
+    let service = cluster.create_service(spec).unwrap();
+    converge(&mut cluster, service, 2);
+    set_image(&mut cluster, service, NEXT);
+    until_state(&mut cluster, service, UpdateState::Completed);
+    assert_eq!(images(&cluster, service), all(NEXT, 2));
+}
+
 #[test]
 fn no_more_places_are_in_change_than_the_parallelism_says() {
     for (parallelism, at_once) in [(1, 1), (2, 2), (5, 5), (9, 6), (0, 6)] {
