@@ -447,6 +447,24 @@ impl Role {
 }
 
 impl TaskState {
+    /// Every state, in the order in which they come.
+    pub const ALL: [Self; 14] = [
+        Self::New,
+        Self::Pending,
+        Self::Assigned,
+        Self::Accepted,
+        Self::Preparing,
+        Self::Ready,
+        Self::Starting,
+        Self::Running,
+        Self::Complete,
+        Self::Shutdown,
+        Self::Failed,
+        Self::Rejected,
+        Self::Remove,
+        Self::Orphaned,
+    ];
+
     /// Whether the task has ended (`COMPLETE` and beyond): it holds no address, port or resources any more.
     pub fn is_final(self) -> bool {
         self > Self::Running

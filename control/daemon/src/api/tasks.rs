@@ -6,7 +6,7 @@ use axum::response::Response;
 use mesh_api::engine::filter::{FilterError, Filters};
 use mesh_api::engine::task::Task as WireTask;
 use mesh_core::command::Refusal;
-use mesh_core::object::Task;
+use mesh_core::object::{Task, TaskState};
 use mesh_core::store::Store;
 
 use super::Api;
@@ -17,9 +17,6 @@ use super::extract::Params;
 
 const FILTERS: [&str; 8] =
     ["id", "name", "label", "service", "node", "desired-state", "_up-to-date", "runtime"];
-
-/// Desired states that can be asked for.
-const DESIRED: [&str; 3] = ["running", "shutdown", "accepted"];
 
 /// `GET /tasks`
 pub async fn list(State(api): State<Api>, params: Params) -> Result<Response, ApiError> {
@@ -52,7 +49,9 @@ impl Wanted {
             ApiError::from(FilterError::Value { name: name.to_owned(), value: value.to_owned() })
         };
         let values = |name: &str| filters.get(name).into_iter().flatten();
-        if let Some(bad) = values("desired-state").find(|state| !DESIRED.contains(&state.as_str())) {
+        let is_state =
+            |text: &str| TaskState::ALL.iter().any(|state| state.as_str().eq_ignore_ascii_case(text));
+        if let Some(bad) = values("desired-state").find(|text| !is_state(text)) {
             return Err(refused("desired-state", bad));
         }
         let mut up_to_date = None;
@@ -88,8 +87,39 @@ impl Wanted {
             && self.up_to_date.is_none_or(current)
             && self.filters.any("id", |id| found.id.to_string().starts_with(id.as_str()))
             && self.filters.any("name", |name| found.name().starts_with(name.as_str()))
-            && self.filters.any("desired-state", |state| task::desired_word(found) == state)
+            && self
+                .filters
+                .any("desired-state", |state| task::desired_word(found).eq_ignore_ascii_case(state))
             && self.filters.any("runtime", |runtime| runtime == "container")
             && self.filters.labels("label", &mesh_api::engine::Map::new())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::agent::samples;
+
+    fn wanted(state: &str) -> Result<Wanted, ApiError> {
+        let mut filters = Filters::default();
+        filters.add("desired-state", state);
+        Wanted::read(filters, &Store::default())
+    }
+
+    #[test]
+    fn every_desired_state_can_be_asked_for_in_any_case() {
+        for state in TaskState::ALL {
+            let task = Task { desired_state: state, ..samples::task(1, 1) };
+            for word in [state.as_str().to_owned(), state.as_str().to_uppercase()] {
+                assert!(wanted(&word).unwrap().matches(&task, &Store::default()), "{word}");
+            }
+            let other = if state == TaskState::Running { "shutdown" } else { "Running" };
+            assert!(!wanted(other).unwrap().matches(&task, &Store::default()), "{state}");
+        }
+        let run = Task { job_iteration: Some(1), ..samples::task(1, 1) };
+        assert!(wanted("Complete").unwrap().matches(&run, &Store::default()), "a job's task");
+        for word in ["", "run", "runnings"] {
+            assert!(wanted(word).is_err(), "{word:?}");
+        }
     }
 }

@@ -44,8 +44,8 @@ fn slot(task: &Task) -> u64 {
 /// Where the managers want the task, as Docker says it: a job's task is meant to complete.
 pub fn desired_word(task: &Task) -> &'static str {
     match task.desired_state {
-        TaskState::Running if task.job_iteration.is_some() => state_word(TaskState::Complete),
-        desired => state_word(desired),
+        TaskState::Running if task.job_iteration.is_some() => TaskState::Complete.as_str(),
+        desired => desired.as_str(),
     }
 }
 
@@ -53,7 +53,7 @@ fn show_status(task: &Task) -> TaskStatus {
     let status = &task.status;
     TaskStatus {
         timestamp: time_text(status.timestamp),
-        state: state_word(status.state).to_owned(),
+        state: status.state.as_str().to_owned(),
         message: status.message.clone(),
         err: status.err.clone(),
         container_status: status.container.as_ref().map(|container| ContainerStatus {
@@ -81,26 +81,6 @@ fn show_endpoint(endpoint: &TaskEndpoint, store: &Store) -> Option<NetworkAttach
         },
         addresses: vec![format!("{}/{}", endpoint.address, network.subnet.prefix_len())],
     })
-}
-
-/// The state as Docker spells it.
-pub fn state_word(state: TaskState) -> &'static str {
-    match state {
-        TaskState::New => "new",
-        TaskState::Pending => "pending",
-        TaskState::Assigned => "assigned",
-        TaskState::Accepted => "accepted",
-        TaskState::Preparing => "preparing",
-        TaskState::Ready => "ready",
-        TaskState::Starting => "starting",
-        TaskState::Running => "running",
-        TaskState::Complete => "complete",
-        TaskState::Shutdown => "shutdown",
-        TaskState::Failed => "failed",
-        TaskState::Rejected => "rejected",
-        TaskState::Remove => "remove",
-        TaskState::Orphaned => "orphaned",
-    }
 }
 
 #[cfg(test)]

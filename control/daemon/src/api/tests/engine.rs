@@ -145,6 +145,10 @@ async fn lists_are_filtered_as_docker_filters() {
         assert_eq!(found, names, "{filters}");
     }
     assert_eq!(client.get("/tasks?filters=%7B%22_up-to-date%22%3A%5B%22true%22%5D%7D").await, json!([]));
+    for state in ["running", "Running", "PENDING", "complete", "remove", "orphaned"] {
+        let path = format!("/tasks?filters={}", escape(&format!(r#"{{"desired-state":["{state}"]}}"#)));
+        assert_eq!(client.get(&path).await, json!([]), "{state}");
+    }
     for (path, message) in [
         ("/services?filters=%7B%22bad%22%3A%5B%22x%22%5D%7D", "Invalid filter 'bad'"),
         ("/services?filters=%7B%22mode%22%3A%5B%22x%22%5D%7D", "Invalid filter 'mode=x'"),
