@@ -96,14 +96,24 @@ async fn a_manager_whose_number_is_gone_draws_another() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_manager_departs_and_the_others_do_not_count_it() {
     let [first, second, third] = three().await;
-    assert_eq!(first.office.loss(), Loss::Spare);
+    assert_eq!(first.office.loss().await, Loss::Spare);
     second.office.depart().await;
     first.wait_voters(&[first.raft_id(), third.raft_id()]).await;
     assert!(first.store().node(second.node()).unwrap().manager.is_none());
     // The leader goes, too: it hands over first.
     first.office.depart().await;
     third.wait_voters(&[third.raft_id()]).await;
-    assert_eq!(third.office.loss(), Loss::Cluster);
+    assert_eq!(third.office.loss().await, Loss::Cluster);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_manager_that_has_just_taken_over_knows_what_the_others_lose() {
+    let [first, second, third] = three().await;
+    for (from, to) in [(&first, &second), (&second, &third), (&third, &first)] {
+        from.raft().transfer(Some(to.raft_id())).await.unwrap();
+        to.leads().await;
+        assert_eq!(to.office.loss().await, Loss::Spare);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -13,6 +13,8 @@ impl Daemon {
     /// Stops this node's tasks, clears its dataplane and forgets the cluster. A manager refuses without `force`;
     /// with it the other managers are told first, so that they do not count it any more.
     pub async fn leave(&self, force: bool) -> Result<(), DaemonError> {
+        // This may take a moment, in which nobody has to wait for the status.
+        let loss = if force { Loss::Unknown } else { self.loss().await };
         let member = {
             let mut status = self.status();
             match &*status {
@@ -29,14 +31,7 @@ impl Daemon {
                     None
                 }
                 Status::Active(member) if member.is_manager() && !force => {
-                    return Err(match member.office().loss() {
-                        Loss::Cluster => DaemonError::LastManager,
-                        Loss::Quorum { left, total } => DaemonError::LeaveLosesQuorum { left, total },
-                        Loss::Spare => DaemonError::LeavesAsManager { warning: "" },
-                        Loss::Unknown => DaemonError::LeavesAsManager {
-                            warning: "Doing so may lose the consensus of your cluster. ",
-                        },
-                    });
+                    return Err(refusal(loss));
                 }
                 Status::Active(member) => {
                     let member = Arc::clone(member);
@@ -49,6 +44,14 @@ impl Daemon {
         let daemon = self.clone();
         let done = tokio::spawn(async move { daemon.forget(member).await });
         done.await.map_err(|error| DaemonError::part("leave", &error))?
+    }
+
+    /// What the other managers lose with this one, if it is one.
+    async fn loss(&self) -> Loss {
+        match self.member() {
+            Ok(member) if member.is_manager() => member.office().loss().await,
+            Ok(_) | Err(_) => Loss::Unknown,
+        }
     }
 
     async fn forget(&self, member: Arc<Member>) -> Result<(), DaemonError> {
@@ -65,5 +68,17 @@ impl Daemon {
         let forgotten = state.forget();
         self.set(Status::Inactive);
         forgotten
+    }
+}
+
+/// Why a manager does not leave without force.
+fn refusal(loss: Loss) -> DaemonError {
+    match loss {
+        Loss::Cluster => DaemonError::LastManager,
+        Loss::Quorum { left, total } => DaemonError::LeaveLosesQuorum { left, total },
+        Loss::Spare => DaemonError::LeavesAsManager { warning: "" },
+        Loss::Unknown => {
+            DaemonError::LeavesAsManager { warning: "Doing so may lose the consensus of your cluster. " }
+        }
     }
 }

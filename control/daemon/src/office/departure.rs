@@ -48,14 +48,10 @@ impl Loss {
 
 impl Office {
     /// What the others lose when this manager leaves.
-    pub fn loss(&self) -> Loss {
-        match self.serving() {
-            Some(Serving { raft, .. }) => {
-                let (reachable, total) = census(&raft);
-                Loss::of(reachable, total)
-            }
-            None => Loss::Unknown,
-        }
+    pub async fn loss(&self) -> Loss {
+        let Some(Serving { raft, .. }) = self.serving() else { return Loss::Unknown };
+        let (reachable, total) = census(&raft).await;
+        Loss::of(reachable, total)
     }
 
     /// Tells the others that this manager counts no more, and waits until it does not. What they do not hear,
@@ -92,12 +88,14 @@ impl Office {
 
 /// Managers that answer, this one among them, and all of them. Only a leader hears from everybody: others go by
 /// what it wrote down of the nodes.
-fn census(raft: &Raft) -> (usize, usize) {
-    let voters = raft.members().borrow().voters();
-    if raft.role().borrow().role == RaftRole::Leader {
-        let heard = raft.heard().borrow().clone();
-        return (voters.intersection(&heard).count() + 1, voters.len());
+async fn census(raft: &Raft) -> (usize, usize) {
+    let leads = raft.role().borrow().role == RaftRole::Leader;
+    if leads {
+        let answering = raft.answering().await;
+        let voters = raft.members().borrow().voters();
+        return (voters.intersection(&answering).count(), voters.len());
     }
+    let voters = raft.members().borrow().voters();
     let store = raft.store();
     let managers = store.nodes().filter(|node| node.manager.is_some() && node.spec.role == Role::Manager);
     let answers = managers.filter(|node| node.status.state == NodeState::Ready).count();

@@ -69,7 +69,7 @@ impl Raft {
     }
 
     /// The managers that answer, the leader among them, as a leader can tell. One whose time has just begun waits
-    /// until it has heard all, or has led for an election timeout.
+    /// until it has heard all, or has led for an election timeout, or has an alarm.
     pub async fn answering(&self) -> BTreeSet<u64> {
         let mut heard_all = self.seen().heard_all.clone();
         // Without its thread it goes by what was heard last.

@@ -332,7 +332,8 @@ impl<D: Disk> Worker<D> {
         let published = &self.surface.published;
         show(&published.members, replica.membership());
         show(&published.heard, &replica.node().heard());
-        show(&published.heard_all, &replica.node().has_heard_all());
+        // While there is an alarm no tick is taken, so the time to wait would never be over.
+        show(&published.heard_all, &(replica.node().has_heard_all() || self.alarm.is_some()));
         show(&published.role, &now);
     }
 }

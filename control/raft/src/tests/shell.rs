@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 use std::time::Duration;
 
 use mesh_core::store::{Conflict, Transaction};
-use raft::eraftpb::Message;
+use raft::eraftpb::{Message, MessageType};
 
 use crate::disk::{Disk, DiskError, MemoryDisk, Write};
 use crate::testing::{TempDir, first_disk, has, put};
@@ -150,6 +150,45 @@ async fn a_full_disk_makes_it_read_only_until_there_is_space() {
     assert!(has(&raft.store(), 2) && !has(&raft.store(), 3));
     raft.shutdown().await;
     assert!(disk.lock().crash().entries.len() >= 3);
+}
+
+/// Two peers: one grants its vote, and then the disk is full; the other is silent.
+#[derive(Clone, Default)]
+struct LastVote(Arc<Mutex<Option<(Raft, Shared)>>>);
+
+impl Transport for LastVote {
+    fn send(&self, messages: Vec<Message>) {
+        let held = self.0.lock().expect("no panic");
+        let Some((raft, disk)) = &*held else { return };
+        for message in messages.into_iter().filter(|message| message.to == 2) {
+            let answer = match message.get_msg_type() {
+                MessageType::MsgRequestPreVote => MessageType::MsgRequestPreVoteResponse,
+                MessageType::MsgRequestVote => {
+                    disk.lock().limit(Some(0));
+                    MessageType::MsgRequestVoteResponse
+                }
+                _ => continue,
+            };
+            let mut vote = Message { from: 2, to: 1, term: message.term, ..Message::default() };
+            vote.set_msg_type(answer);
+            raft.receive(vote);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_leader_whose_disk_is_full_waits_for_nobody() {
+    let wires = LastVote::default();
+    let mut config = config("elected");
+    config.voters = vec![1, 2, 3];
+    config.transport = Arc::new(wires.clone());
+    let (raft, disk) = on_shared_disk(config).await;
+    *wires.0.lock().expect("no panic") = Some((raft.clone(), disk));
+    let state = wait(&raft, |state| state.alarm.is_some()).await;
+    assert_eq!(state.leader, Some(1));
+    let answering = tokio::time::timeout(Duration::from_secs(5), raft.answering()).await;
+    assert_eq!(answering.expect("it takes no ticks that could be waited for"), [1, 2].into());
+    wires.0.lock().expect("no panic").take();
 }
 
 /// A disk whose driver has a fault.
