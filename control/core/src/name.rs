@@ -33,10 +33,7 @@ impl FromStr for Name {
     type Err = NameError;
 
     fn from_str(text: &str) -> Result<Self, NameError> {
-        let edge = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
-        let bytes = text.as_bytes();
-        let inner = bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));
-        if bytes.len() <= NAME_MAX && edge(bytes.first()) && edge(bytes.last()) && inner {
+        if is_label(text) {
             Ok(Self(text.to_owned()))
         } else {
             Err(NameError { text: text.chars().take(64).collect() })
@@ -61,6 +58,26 @@ impl fmt::Display for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(&self.0)
     }
+}
+
+fn is_label(text: &str) -> bool {
+    let edge = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
+    let bytes = text.as_bytes();
+    let inner = bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));
+    bytes.len() <= NAME_MAX && edge(bytes.first()) && edge(bytes.last()) && inner
+}
+
+/// The longest host name that the kernel takes (sethostname(2)).
+const HOSTNAME_MAX: usize = 64;
+
+/// Whether a container can have this host name: labels of RFC 1123 section 2.1, in which Docker takes `_` too.
+pub fn is_container_hostname(text: &str) -> bool {
+    text.len() <= HOSTNAME_MAX && text.split('.').all(is_label)
+}
+
+/// Whether a node can be called this: RFC 1123 section 2.1 as it stands, no longer than one label.
+pub fn is_node_name(text: &str) -> bool {
+    text.len() <= NAME_MAX && !text.contains('_') && is_container_hostname(text)
 }
 
 /// The longest name of a secret or config; Swarm's bound.
@@ -140,6 +157,20 @@ mod tests {
         }
         for bad in ["", "-web", "web-", "_w", "we b", "we.b", "wéb", &"x".repeat(64)] {
             assert!(bad.parse::<Name>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn host_names_of_containers_may_have_underscores_and_nodes_not() {
+        for good in ["a", "a.b-c.d", "1", &"x".repeat(63)] {
+            assert!(is_container_hostname(good) && is_node_name(good), "{good}");
+        }
+        for good in ["app_1", "a_b.c_d", &format!("{}.y", "x".repeat(62))] {
+            assert!(is_container_hostname(good) && !is_node_name(good), "{good}");
+        }
+        for bad in ["", "-a", "a-", "_a", "a_", "a..b", ".a", "a b", "é", &"x".repeat(64), &"x.".repeat(33)]
+        {
+            assert!(!is_container_hostname(bad) && !is_node_name(bad), "{bad}");
         }
     }
 

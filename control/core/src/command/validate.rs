@@ -10,6 +10,7 @@ use super::references;
 use super::refusal::Refusal;
 use crate::image;
 use crate::label;
+use crate::name;
 use crate::port::PublishMode;
 use crate::spec::{
     ClusterSpec, ContainerSpec, EndpointMode, EndpointSpec, Labels, NetworkAttachment, NodeSpec,
@@ -153,7 +154,8 @@ fn container(spec: &ContainerSpec) -> Checked {
     }
     labels(&spec.labels, "container labels")?;
     if let Some(hostname) = &spec.hostname {
-        require(is_hostname(hostname), "hostname", format!("{:?} is not a host name", cut(hostname)))?;
+        let good = name::is_container_hostname(hostname);
+        require(good, "hostname", format!("{:?} is not a host name", cut(hostname)))?;
     }
     if let Some(dir) = &spec.dir {
         text(dir, "workdir")?;
@@ -170,17 +172,6 @@ fn container(spec: &ContainerSpec) -> Checked {
     references::check(spec)?;
     spec.stop_grace_period.map_or(Ok(()), |grace| duration(grace, "stop grace period"))?;
     health::check(&spec.health)
-}
-
-/// A name of RFC 1123 section 2.1, at most 63 bytes as the kernel takes 64 with the NUL.
-fn is_hostname(name: &str) -> bool {
-    let label = |label: &str| {
-        let bytes = label.as_bytes();
-        let edge = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
-        let inner = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'-';
-        edge(bytes.first()) && edge(bytes.last()) && bytes.iter().all(inner)
-    };
-    name.len() <= 63 && name.split('.').all(label)
 }
 
 /// `SIGTERM`, `TERM` or `15`.
@@ -271,7 +262,7 @@ fn update(config: &UpdateConfig, what: &str) -> Checked {
 
 pub(super) fn node(spec: &NodeSpec) -> Checked {
     labels(&spec.labels, "labels")?;
-    let named = spec.name.as_ref().is_none_or(|name| name.is_empty() || is_hostname(name));
+    let named = spec.name.as_ref().is_none_or(|text| text.is_empty() || name::is_node_name(text));
     require(named, "name", "must be valid as a DNS name component")
 }
 

@@ -49,8 +49,8 @@ fn service_fields_are_checked() {
             "invalid command: 262145 bytes are more than the 262144 allowed",
         ),
         (
-            |spec| spec.task.container.hostname = Some("a_b".into()),
-            "invalid hostname: \"a_b\" is not a host name",
+            |spec| spec.task.container.hostname = Some("ab_".into()),
+            "invalid hostname: \"ab_\" is not a host name",
         ),
         (
             |spec| spec.task.container.hostname = Some(String::new()),
@@ -129,6 +129,9 @@ fn service_fields_that_are_good_are_taken() {
     let cases: Vec<Change> = vec![
         |spec| spec.task.container.env = vec!["A=".into(), "B=x=y".into()],
         |spec| spec.task.container.hostname = Some("a.b-c.d".into()),
+        |spec| spec.task.container.hostname = Some("app_1".into()),
+        |spec| spec.task.container.hostname = Some("x".repeat(63)),
+        |spec| spec.task.container.hostname = Some(format!("{}.y", "x".repeat(62))),
         |spec| spec.task.container.user = Some("1000:1000".into()),
         |spec| spec.task.container.stop_signal = Some("SIGUSR1".into()),
         |spec| spec.task.container.stop_signal = Some("QUIT".into()),

@@ -47,7 +47,7 @@ fn nodes_are_updated_and_removed() {
     let drained = NodeSpec { availability: Availability::Drain, ..NodeSpec::default() };
     let stale = update_node(&bench.store, worker, version + 1, drained.clone(), &NOBODY, AT);
     assert_eq!(words(stale), (RefusalKind::OutOfSequence, "update out of sequence".into()));
-    let nameless = NodeSpec { name: Some("no name".into()), ..NodeSpec::default() };
+    let nameless = NodeSpec { name: Some("no_name".into()), ..NodeSpec::default() };
     let refusal = words(update_node(&bench.store, worker, version, nameless, &NOBODY, AT)).1;
     assert_eq!(refusal, "invalid name: must be valid as a DNS name component");
     let made = update_node(&bench.store, worker, version, drained, &NOBODY, AT).unwrap();

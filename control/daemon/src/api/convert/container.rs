@@ -6,6 +6,7 @@ use mesh_api::engine::says_nothing;
 use mesh_api::engine::service::{
     ContainerSpec as WireContainer, ResourceAmount as WireAmount, Resources as WireResources,
 };
+use mesh_core::name;
 use mesh_core::spec::{ContainerSpec, ResourceAmount, Resources};
 
 use super::super::error::ApiError;
@@ -120,16 +121,7 @@ fn hostname(text: &str) -> Result<Option<String>, ApiError> {
     if text.is_empty() {
         return Ok(None);
     }
-    let label = |part: &str| {
-        let edge = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
-        let bytes = part.as_bytes();
-        bytes.len() <= 63
-            && edge(bytes.first())
-            && edge(bytes.last())
-            && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
-    };
-    // 64 bytes is what the kernel takes (sethostname(2)).
-    if text.len() > 64 || !text.split('.').all(label) {
+    if !name::is_container_hostname(text) {
         return Err(ApiError::field(field, format!("{text:?} is no host name")));
     }
     Ok(Some(text.to_owned()))
@@ -298,6 +290,8 @@ mod tests {
             (refusal(|wire| wire.env = vec!["novalue".to_owned()]), "Env[0]"),
             (refusal(|wire| wire.args = vec!["a\0b".to_owned()]), "Args[0]"),
             (refusal(|wire| wire.hostname = "-x".to_owned()), "Hostname"),
+            (refusal(|wire| wire.hostname = "x_".to_owned()), "Hostname"),
+            (refusal(|wire| wire.hostname = "x".repeat(64)), "Hostname"),
             (refusal(|wire| wire.dir = "rel".to_owned()), "Dir"),
             (refusal(|wire| wire.user = "a:b:c".to_owned()), "User"),
             (refusal(|wire| wire.stop_signal = "SIGWHAT".to_owned()), "StopSignal"),

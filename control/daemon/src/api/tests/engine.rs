@@ -99,6 +99,16 @@ async fn a_service_without_a_name_gets_one() {
 }
 
 #[tokio::test]
+async fn a_host_name_may_have_an_underscore_as_in_docker() {
+    let client = Client::manager();
+    let body =
+        r#"{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"mesh/whoami:1","Hostname":"app_1"}}}"#;
+    client.post("/services/create", body).await;
+    let shown = client.get("/services/web").await;
+    assert_eq!(shown["Spec"]["TaskTemplate"]["ContainerSpec"]["Hostname"], "app_1");
+}
+
+#[tokio::test]
 async fn a_request_that_lost_a_race_is_decided_anew() {
     let client = Client::manager();
     *client.ledger.conflicts.lock().unwrap() = 3;
