@@ -2,6 +2,7 @@
 
 pub mod completion;
 pub mod content;
+mod count;
 pub mod events;
 pub mod flow;
 pub mod info;

@@ -25,7 +25,7 @@ pub fn duration(text: &str) -> Result<i64, String> {
             "h" => 3_600_000_000_000,
             _ => return Err(refused()),
         };
-        total += decimal(number, scale).ok_or_else(refused)?;
+        total = decimal(number, scale).and_then(|part| total.checked_add(part)).ok_or_else(refused)?;
         rest = behind;
     }
     i64::try_from(total).map_err(|_| refused())
@@ -87,7 +87,8 @@ mod tests {
         ] {
             assert_eq!(duration(text), Ok(nanos), "{text}");
         }
-        for text in ["", "5", "s", "5x", "-5s", "5s5", "1..5s", "99999999999999h", " 5s"] {
+        let beyond = format!("{}ns1ns", u128::MAX);
+        for text in ["", "5", "s", "5x", "-5s", "5s5", "1..5s", "99999999999999h", " 5s", &beyond] {
             assert!(duration(text).is_err(), "{text}");
         }
     }

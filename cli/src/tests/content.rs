@@ -185,4 +185,12 @@ async fn a_new_version_goes_to_every_service_that_has_an_older_one() {
         "{sent:?}"
     );
     assert_eq!(fake.says(&["secret", "rotate", "-d", "nope", path]).await, "no such secret: nope\n");
+
+    let last = old.replace("\"old\"", "\"old.v18446744073709551615\"");
+    let fake = Fake::new(&[("GET /secrets", 200, &format!("[{old},{last}]"))]);
+    assert_eq!(
+        fake.says(&["secret", "rotate", "-d", "old", path]).await,
+        "old.v18446744073709551615 is the last version that there can be\n"
+    );
+    assert_eq!(fake.changes(), Vec::<String>::new());
 }

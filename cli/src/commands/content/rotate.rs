@@ -45,8 +45,11 @@ pub async fn run(kind: Kind, args: RotateArgs, client: &Client, shell: &mut Shel
     let versions = versions(&args.name, known);
     let newest = versions.last_key_value();
     let (number, newest) = newest.ok_or(CliError::NoSuch { kind: kind.word(), name: args.name.clone() })?;
+    let next = number.checked_add(1).ok_or_else(|| {
+        CliError::Refused(format!("{} is the last version that there can be", newest.spec.name))
+    })?;
     let spec = ContentSpec {
-        name: format!("{}.v{}", base(&args.name), number + 1),
+        name: format!("{}.v{next}", base(&args.name)),
         labels: newest.spec.labels.clone(),
         data: Some(Base64(STANDARD.encode(data))),
         ..ContentSpec::default()

@@ -10,6 +10,7 @@ use super::flags::lists::{Added, Networks, Removals};
 use super::flags::{SpecFlags, WaitFlags};
 use super::rollback;
 use crate::client::Client;
+use crate::commands::count::next;
 use crate::commands::unsupported::RefusedChanges;
 use crate::error::CliError;
 use crate::output::Shell;
@@ -80,7 +81,9 @@ async fn networks(args: &UpdateArgs, client: &Client) -> Result<Networks, CliErr
 
 fn change(args: &UpdateArgs, spec: &mut ServiceSpec, networks: &Networks) -> Result<(), CliError> {
     args.unsupported.check()?;
-    spec.task_template.force_update += u64::from(args.force);
+    if args.force {
+        spec.task_template.force_update = next("ForceUpdate", spec.task_template.force_update)?;
+    }
     let process = spec.task_template.container_spec.get_or_insert_default();
     if let Some(image) = &args.image {
         process.image.clone_from(image);
@@ -190,6 +193,19 @@ mod tests {
             let message = try_changed(words).expect_err(words);
             assert!(message.contains(reason), "{words}: {message}");
         }
+    }
+
+    #[test]
+    fn what_cannot_be_counted_up_is_refused() {
+        let line = Line::try_parse_from(["update", "--force", "web"]).unwrap();
+        let mut spec = ServiceSpec::default();
+        spec.task_template.force_update = u64::MAX - 1;
+        change(&line.args, &mut spec, &Networks::new()).unwrap();
+        let refused = change(&line.args, &mut spec, &Networks::new()).unwrap_err();
+        assert_eq!(
+            refused.to_string(),
+            "ForceUpdate is 18446744073709551615, the largest there is: set a lower one through the API"
+        );
     }
 
     #[test]

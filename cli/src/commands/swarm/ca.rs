@@ -9,6 +9,7 @@ use mesh_api::engine::swarm::Swarm;
 
 use super::settings::refuse_external_ca;
 use crate::client::{Client, Rotate};
+use crate::commands::count::next;
 use crate::error::CliError;
 use crate::output::Shell;
 use crate::parse::units;
@@ -75,7 +76,7 @@ pub async fn run(args: &CaArgs, client: &Client, shell: &mut Shell) -> Result<()
         return show(&before, shell);
     }
     let mut spec = before.spec.clone();
-    spec.ca_config.force_rotate += 1;
+    spec.ca_config.force_rotate = next("ForceRotate", spec.ca_config.force_rotate)?;
     if let Some(expiry) = args.cert_expiry {
         spec.ca_config.node_cert_expiry = expiry;
     }
