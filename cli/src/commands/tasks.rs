@@ -11,6 +11,7 @@ use crate::client::Client;
 use crate::error::CliError;
 use crate::output::Shell;
 use crate::output::list::{ListArgs, Listing, Row};
+use crate::output::natural::natural;
 use crate::output::words::{ago, ellipsis, short_id, title};
 
 /// Longest error in a column.
@@ -119,8 +120,8 @@ impl Names {
 /// By service and slot, the newest task of a slot first and its history below it.
 fn listing(mut tasks: Vec<Task>, names: &Names, look: Look, now: Timestamp) -> Listing {
     tasks.sort_by(|one, other| {
-        let place = |task: &Task| (names.service(task).to_owned(), task.slot, names.slot(task));
-        place(one).cmp(&place(other)).then_with(|| created(other).cmp(&created(one)))
+        let slots = natural(&names.slot(one), &names.slot(other));
+        slots.then_with(|| created(other).cmp(&created(one)))
     });
     let mut rows = Vec::new();
     let mut last = None;

@@ -7,6 +7,7 @@ use crate::client::Client;
 use crate::error::CliError;
 use crate::output::Shell;
 use crate::output::list::{ListArgs, Listing, Row};
+use crate::output::natural::natural;
 use crate::output::words::ellipsis;
 
 /// `meshctl vip …`
@@ -52,7 +53,9 @@ fn list(mut vips: Vec<Vip>, args: &ListArgs, shell: &mut Shell) -> Result<(), Cl
         filters.any("service", |service| *service == vip.service)
             && filters.any("network", |network| *network == vip.network)
     });
-    vips.sort_by(|one, other| (&one.service, address(one)).cmp(&(&other.service, address(other))));
+    vips.sort_by(|one, other| {
+        natural(&one.service, &other.service).then_with(|| natural(&address(one), &address(other)))
+    });
     let rows = vips.iter().map(|vip| row(vip, args.no_trunc)).collect();
     Listing { fields: FIELDS, columns: &["Service", "Address", "Network", "Count", "Backends"], rows }
         .show(args, shell)

@@ -2,6 +2,7 @@
 //! what is to be said; how it looks on a terminal, in a pipe, or as JSON is decided here.
 
 pub mod list;
+pub mod natural;
 pub mod progress;
 pub mod table;
 pub mod template;

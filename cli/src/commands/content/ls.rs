@@ -9,6 +9,7 @@ use crate::client::Client;
 use crate::error::CliError;
 use crate::output::Shell;
 use crate::output::list::{ListArgs, Listing, Row};
+use crate::output::natural::natural;
 use crate::output::words::since;
 
 /// `meshctl secret ls` and `meshctl config ls`
@@ -31,7 +32,7 @@ const FIELDS: &[(&str, &str)] = &[
 /// Lists them by name.
 pub async fn run(kind: Kind, args: &LsArgs, client: &Client, shell: &mut Shell) -> Result<(), CliError> {
     let mut found = client.contents(kind, &args.list.filters()).await?;
-    found.sort_by(|one, other| one.spec.name.cmp(&other.spec.name));
+    found.sort_by(|one, other| natural(&one.spec.name, &other.spec.name));
     let now = Timestamp::now();
     let rows = found.into_iter().map(|content| row(content, now)).collect();
     let columns: &[&str] = match kind {

@@ -7,6 +7,7 @@ use crate::client::Client;
 use crate::error::CliError;
 use crate::output::Shell;
 use crate::output::list::{ListArgs, Listing, Row};
+use crate::output::natural::natural;
 use crate::output::words::short_id;
 
 /// `meshctl network ls`
@@ -31,7 +32,7 @@ const FIELDS: &[(&str, &str)] = &[
 /// Lists networks by name.
 pub async fn run(args: &LsArgs, client: &Client, shell: &mut Shell) -> Result<(), CliError> {
     let mut networks = client.networks(&args.list.filters()).await?;
-    networks.sort_by(|one, other| one.name.cmp(&other.name));
+    networks.sort_by(|one, other| natural(&one.name, &other.name));
     let rows = networks.into_iter().map(|network| row(network, args.list.no_trunc)).collect();
     Listing { fields: FIELDS, columns: &["ID", "Name", "Driver", "Scope"], rows }.show(&args.list, shell)
 }

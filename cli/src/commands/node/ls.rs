@@ -7,6 +7,7 @@ use crate::client::Client;
 use crate::error::CliError;
 use crate::output::Shell;
 use crate::output::list::{ListArgs, Listing, Row};
+use crate::output::natural::natural;
 use crate::output::words::title;
 
 /// `meshctl node ls`
@@ -40,7 +41,8 @@ pub async fn run(args: &LsArgs, client: &Client, shell: &mut Shell) -> Result<()
 
 fn listing(mut nodes: Vec<Node>, own: &str) -> Listing {
     nodes.sort_by(|one, other| {
-        (&one.description.hostname, &one.id).cmp(&(&other.description.hostname, &other.id))
+        let names = natural(&one.description.hostname, &other.description.hostname);
+        names.then_with(|| one.id.cmp(&other.id))
     });
     let rows = nodes.into_iter().map(|node| row(node, own)).collect();
     Listing {
@@ -97,5 +99,14 @@ mod tests {
              aaaaaaaaaaaaaaaaaaaaaaaaa *   n1         Ready     Active         Leader           0.1.0\n\
              bbbbbbbbbbbbbbbbbbbbbbbbb     n2         Down      Drain                           0.1.0\n"
         );
+    }
+
+    #[test]
+    fn nodes_are_counted_as_people_do() {
+        let node = |name: &str| format!(r#"{{"ID":"{name}id","Description":{{"Hostname":"{name}"}}}}"#);
+        let nodes = format!("[{}]", ["n10", "n2", "n1"].map(node).join(","));
+        let nodes: Vec<Node> = decode(nodes.as_bytes()).unwrap();
+        let args = ListArgs { quiet: true, ..ListArgs::default() };
+        assert_eq!(captured(|shell| listing(nodes, "").show(&args, shell)), "n1id\nn2id\nn10id\n");
     }
 }

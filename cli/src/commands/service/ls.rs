@@ -7,6 +7,7 @@ use crate::client::Client;
 use crate::error::CliError;
 use crate::output::Shell;
 use crate::output::list::{ListArgs, Listing, Row};
+use crate::output::natural::natural;
 use crate::output::words::short_id;
 
 /// `meshctl service ls`
@@ -38,7 +39,7 @@ fn listing(services: Vec<Service>, whole: bool) -> Listing {
     // Rows are sorted rather than services, which are large to move.
     let mut rows: Vec<(String, Row)> =
         services.into_iter().map(|service| (service.spec.name.clone(), row(&service, whole))).collect();
-    rows.sort_by(|(one, _), (other, _)| one.cmp(other));
+    rows.sort_by(|(one, _), (other, _)| natural(one, other));
     let rows = rows.into_iter().map(|(_, row)| row).collect();
     Listing { fields: FIELDS, columns: &["ID", "Name", "Mode", "Replicas", "Image", "Ports"], rows }
 }
@@ -171,6 +172,15 @@ mod tests {
              baaaaaaaaaaa   agent     global       3/3                    x:latest        \n\
              4swmnvougyqe   web       replicated   2/3 (max 2 per node)   mesh/whoami:1   *:8080->80/tcp\n"
         );
+    }
+
+    #[test]
+    fn services_are_counted_as_people_do() {
+        let service = |name: &str| format!(r#"{{"ID":"{name}id","Spec":{{"Name":"{name}"}}}}"#);
+        let services = format!("[{}]", ["n10", "n2", "n1"].map(service).join(","));
+        let services: Vec<Service> = decode(services.as_bytes()).unwrap();
+        let args = ListArgs { quiet: true, ..ListArgs::default() };
+        assert_eq!(captured(|shell| listing(services, false).show(&args, shell)), "n1id\nn2id\nn10id\n");
     }
 
     #[test]
