@@ -130,6 +130,12 @@ pub enum Denied {
         /// The node.
         node: NodeId,
     },
+    /// Whoever passed the call on may not do so any more; the caller itself is not meant, and asks another.
+    #[error("node {node}, which passed this on, is a manager no longer: ask another")]
+    Speaker {
+        /// Who passed it on.
+        node: NodeId,
+    },
     /// A manager speaks for a node that has no such name.
     #[error("a call on behalf of {text:?}, which is no node")]
     Unreadable {
@@ -147,6 +153,7 @@ impl From<Denied> for Status {
             Denied::Foreign | Denied::Removed { .. } | Denied::Worker | Denied::Demoted { .. } => {
                 Self::permission_denied(words)
             }
+            Denied::Speaker { .. } => Self::unavailable(words),
             Denied::Unreadable { .. } => Self::invalid_argument(words),
         }
     }
@@ -157,7 +164,7 @@ impl From<Denied> for Status {
 pub struct Admitted {
     /// Whose call it is; `None` is nobody's.
     pub caller: Option<Caller>,
-    /// On what that rests.
+    /// On what that rests; of a call that was passed on, who did so comes first.
     rests_on: Vec<(Caller, Access)>,
     /// Whether the header [`ON_BEHALF_OF`](super::forward::ON_BEHALF_OF) was believed.
     pub passed_on: bool,
@@ -166,6 +173,8 @@ pub struct Admitted {
 impl Admitted {
     /// Whether it would still be served, by this store. Certificates are looked at once, when the call comes.
     pub fn stands(&self, store: &Store) -> Result<(), Denied> {
+        let speaker = self.rests_on.first().filter(|_| self.passed_on);
+        speaker.map_or(Ok(()), |(speaker, _)| check_speaker(store, *speaker))?;
         self.rests_on.iter().try_for_each(|(caller, access)| check(store, *caller, *access))
     }
 }
@@ -195,8 +204,9 @@ pub fn admit(view: View<'_>, call: Call<'_>, now: Moment) -> Result<Admitted, De
     let peer = call.certificate.map(|certificate| known(certificate, view.cluster, now)).transpose()?;
     if let (Some((speaker, Ok(()))), Some(header)) = (&peer, call.on_behalf)
         && access != Access::Member
-        && check(store, *speaker, Access::Manager).is_ok()
+        && speaker.role == Role::Manager
     {
+        check_speaker(store, *speaker)?;
         let caller = spoken_for(store, header)?;
         let admitted = admit_caller(view, caller.map(|caller| (caller, Ok(()))), access)?;
         let rests_on = [vec![(*speaker, Access::Manager)], admitted.rests_on].concat();
@@ -248,6 +258,11 @@ fn admit_caller(view: View<'_>, peer: Option<Known>, access: Access) -> Result<A
     }
     check(store, caller, access)?;
     Ok(Admitted { caller: Some(caller), rests_on: vec![(caller, access)], passed_on })
+}
+
+/// Whether the store lets a manager speak for others.
+fn check_speaker(store: &Store, speaker: Caller) -> Result<(), Denied> {
+    check(store, speaker, Access::Manager).map_err(|_| Denied::Speaker { node: speaker.node })
 }
 
 /// Whether the store has the caller as what `access` asks for. A manager that enters has an empty store; the

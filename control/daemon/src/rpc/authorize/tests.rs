@@ -9,6 +9,7 @@ use mesh_core::spec::{ClusterSpec, NodeSpec};
 use mesh_core::store::{Expect, Key, Object, Transaction, Write};
 use mesh_core::time::Timestamp;
 use mesh_identity::CLOCK_TOLERANCE;
+use tonic::Code;
 
 use super::*;
 use crate::entropy::SystemEntropy;
@@ -166,12 +167,12 @@ fn a_removed_node_is_nobody_from_that_moment_on() {
         (3, call(&store, SESSION, &worker).unwrap()),
         (2, call(&store, API, &manager).unwrap()),
         (3, passed_on(&store, SESSION, &certificate(1, Role::Manager), &id(3).to_string()).unwrap()),
-        (2, passed_on(&store, SESSION, &manager, &id(3).to_string()).unwrap()),
     ];
+    let spoken_for = passed_on(&store, SESSION, &manager, &id(3).to_string()).unwrap();
     assert!(standing.iter().all(|(_, admitted)| admitted.stands(&store).is_ok()));
     remove(&mut store, 3);
     remove(&mut store, 2);
-    assert_eq!(standing[3].1.stands(&store), Err(Denied::Removed { node: id(2) }));
+    assert_eq!(spoken_for.stands(&store), Err(Denied::Speaker { node: id(2) }), "not the caller is meant");
     for (number, admitted) in &standing {
         assert_eq!(admitted.stands(&store), Err(Denied::Removed { node: id(*number) }));
     }
@@ -223,6 +224,19 @@ fn only_a_manager_speaks_for_others_and_only_for_what_they_may() {
     let own = passed_on(&store, SESSION, &worker, &id(1).to_string()).unwrap();
     assert_eq!((own.caller.map(|caller| caller.node), own.passed_on), (Some(id(3)), false));
     assert_eq!(node_of(passed_on(&store, JOIN, &worker, &id(1).to_string())), Some(id(3)));
+}
+
+#[test]
+fn who_asks_through_a_manager_that_was_let_go_is_sent_to_another() {
+    let mut store = store();
+    let manager = certificate(2, Role::Manager);
+    change(&mut store, 2, |node| (node.spec.role, node.manager) = (Role::Worker, None));
+    for path in [SESSION, ENTER, API] {
+        let denied = passed_on(&store, path, &manager, &id(1).to_string()).unwrap_err();
+        assert_eq!(denied, Denied::Speaker { node: id(2) }, "{path}");
+        assert_eq!(Status::from(denied).code(), Code::Unavailable, "the caller asks another");
+    }
+    assert_eq!(node_of(call(&store, SESSION, &manager)), Some(id(2)), "for itself it still speaks");
 }
 
 #[test]

@@ -1,7 +1,6 @@
 //! What the failure of new tasks does.
 
 use super::*;
-use crate::spec::ServiceSpec;
 
 fn acting(failure_action: FailureAction, order: UpdateOrder) -> UpdateConfig {
     UpdateConfig { failure_action, order, ..UpdateConfig::default() }
