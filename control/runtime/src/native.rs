@@ -25,7 +25,7 @@ use self::place::{KILL_LIMIT, Places};
 use self::watch::Watcher;
 use crate::error::RuntimeError;
 use crate::sockets::Connections;
-use crate::state::Record;
+use crate::state::{Record, StopMark};
 use crate::sys;
 use crate::task::{Found, Prepared, RunState, RuntimeEvent, TaskLaunch};
 
@@ -250,7 +250,8 @@ impl NativeRuntime {
     }
 
     /// Sends the stop signal, waits for the grace period, kills; gives the exit status once the task has no
-    /// process any more, `None` for a task that was never started.
+    /// process any more, `None` for a task that was never started. One that got the signal already, also from an
+    /// earlier daemon, has what is left of its time.
     pub async fn stop(&self, task: &TaskId) -> Result<Option<i32>, RuntimeError> {
         let entry = self.inner.entry(*task)?;
         match *entry.state.borrow() {
@@ -258,18 +259,29 @@ impl NativeRuntime {
             RunState::Exited { code } => return Ok(Some(code)),
             RunState::Running { .. } => {}
         }
-        let launch = &entry.record.launch;
-        if let Some(pidfd) = self.init(*task)? {
-            sys::pidfd_signal(pidfd.as_fd(), launch.stop_signal)
-                .or_else(
-                    |error| if error.raw_os_error() == Some(nix::libc::ESRCH) { Ok(()) } else { Err(error) },
-                )
-                .map_err(RuntimeError::io("signal", format!("task {task}")))?;
-        }
-        if let Ok(code) = timeout(launch.stop_grace_period, entry.ended()).await {
+        let mark = self.signal_stop(*task, &entry.record.launch)?;
+        let left = mark.left().map_err(RuntimeError::io("read the clock for", format!("task {task}")))?;
+        if let Ok(code) = timeout(left, entry.ended()).await {
             return Ok(Some(code));
         }
         self.kill(*task, &entry).await.map(Some)
+    }
+
+    /// Sends the stop signal, unless that was done, and remembers it.
+    fn signal_stop(&self, task: TaskId, launch: &TaskLaunch) -> Result<StopMark, RuntimeError> {
+        let dir = self.inner.places.dir(task);
+        if let Some(mark) = dir.stop_mark()? {
+            return Ok(mark);
+        }
+        let io = |doing| RuntimeError::io(doing, format!("task {task}"));
+        if let Some(pidfd) = self.init(task)? {
+            let sent = sys::pidfd_signal(pidfd.as_fd(), launch.stop_signal);
+            let gone = |error: &std::io::Error| error.raw_os_error() == Some(nix::libc::ESRCH);
+            sent.or_else(|error| if gone(&error) { Ok(()) } else { Err(error) }).map_err(io("signal"))?;
+        }
+        let mark = StopMark::now(launch.stop_grace_period).map_err(io("read the clock for"))?;
+        dir.write_stop_mark(mark)?;
+        Ok(mark)
     }
 
     /// The task's connections, also those that its process left behind.

@@ -5,7 +5,9 @@ use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use nix::time::{ClockId, clock_gettime};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -61,6 +63,29 @@ impl Record {
 pub struct Exit {
     /// Exit status, 128 + signal number for a signal.
     pub code: i32,
+}
+
+/// A task got its stop signal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StopMark {
+    /// When it is killed: time since the machine's start, by `CLOCK_BOOTTIME` (clock_gettime(2)).
+    kill_at: Duration,
+}
+
+impl StopMark {
+    /// It gets its signal now, and is killed after `grace`.
+    pub fn now(grace: Duration) -> io::Result<Self> {
+        Ok(Self { kill_at: since_boot()?.saturating_add(grace) })
+    }
+
+    /// Time that it has left.
+    pub fn left(self) -> io::Result<Duration> {
+        Ok(self.kill_at.saturating_sub(since_boot()?))
+    }
+}
+
+fn since_boot() -> io::Result<Duration> {
+    Ok(clock_gettime(ClockId::CLOCK_BOOTTIME)?.into())
 }
 
 /// What the shim says on its standard output once the task runs or cannot.
@@ -154,6 +179,16 @@ impl TaskDir {
     /// Remembers how the task ended.
     pub fn write_exit(&self, exit: Exit) -> Result<(), RuntimeError> {
         write(&self.file("exit.json"), &exit)
+    }
+
+    /// When the task got its stop signal, if it has.
+    pub fn stop_mark(&self) -> Result<Option<StopMark>, RuntimeError> {
+        read(&self.file("stop.json"))
+    }
+
+    /// Remembers that the task got its stop signal.
+    pub fn write_stop_mark(&self, mark: StopMark) -> Result<(), RuntimeError> {
+        write(&self.file("stop.json"), &mark)
     }
 
     /// Forgets a start that failed, so that there may be another.

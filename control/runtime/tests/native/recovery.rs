@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mesh_runtime::error::RuntimeError;
 use mesh_runtime::native::NativeRuntime;
@@ -32,6 +32,25 @@ fn a_daemon_that_comes_back_adopts_what_runs() {
         assert_eq!(next(&mut events).await, RuntimeEvent::Exited { task: launch.id, code: 0 });
         second.remove(&launch.id).await.expect("remove");
         assert_eq!(node.traces(launch.id), Vec::<String>::new());
+    });
+}
+
+#[test]
+fn a_task_that_is_stopping_has_what_is_left_of_its_time() {
+    on_node(async |node| {
+        let mut launch = launch(46);
+        launch.stop_grace_period = Duration::from_secs(3);
+        let first = node.open().await;
+        running(node, &first, &launch).await;
+        let _stream = node.stream(launch.id, "/stream?seconds=60");
+        let begun = Instant::now();
+        let cut_short = tokio::time::timeout(Duration::from_secs(2), first.stop(&launch.id)).await;
+        assert!(cut_short.is_err(), "it serves its stream on");
+        drop(first);
+        let second = node.open().await;
+        assert_eq!(second.stop(&launch.id).await.expect("stop"), Some(137));
+        let took = begun.elapsed();
+        assert!((Duration::from_secs(3)..Duration::from_millis(4500)).contains(&took), "{took:?}");
     });
 }
 
