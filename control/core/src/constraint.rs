@@ -12,6 +12,9 @@ use crate::spec::{Constraint, ConstraintKey, SpreadPreference};
 /// The longest key or value.
 const PART_MAX: usize = 256;
 
+/// The longest constraint, with the spaces in it.
+const TEXT_MAX: usize = 1024;
+
 /// A constraint or preference that cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ConstraintError {
@@ -19,6 +22,12 @@ pub enum ConstraintError {
     #[error("constraint expected one operator from ==, !=: {text:?}")]
     NoOperator {
         /// What was written.
+        text: String,
+    },
+    /// There is more of it than any constraint needs.
+    #[error("a constraint has at most {TEXT_MAX} bytes: {text:?}…")]
+    Long {
+        /// Its beginning.
         text: String,
     },
     /// The key is not one that nodes have.
@@ -77,6 +86,9 @@ impl FromStr for Constraint {
     type Err = ConstraintError;
 
     fn from_str(text: &str) -> Result<Self, ConstraintError> {
+        if text.len() > TEXT_MAX {
+            return Err(ConstraintError::Long { text: cut(text) });
+        }
         let (at, equal) = match (text.find("=="), text.find("!=")) {
             (Some(yes), Some(no)) if no < yes => (no, false),
             (Some(yes), _) => (yes, true),
@@ -88,7 +100,7 @@ impl FromStr for Constraint {
         if !value_fits(&key, value) {
             return Err(ConstraintError::Value { key: key.to_string(), value: cut(value) });
         }
-        Ok(Self { key, equal, value: value.to_owned() })
+        Ok(Self { key, equal, value: value.to_owned(), written: text.to_owned() })
     }
 }
 
@@ -180,7 +192,7 @@ impl fmt::Display for ConstraintKey {
 
 impl fmt::Display for Constraint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}{}{}", self.key, if self.equal { "==" } else { "!=" }, self.value)
+        f.write_str(&self.written)
     }
 }
 
@@ -227,7 +239,8 @@ mod tests {
         ] {
             let constraint: Constraint = text.parse().unwrap();
             assert_eq!(constraint.matches(&node), fulfilled, "{text}");
-            assert_eq!(constraint.to_string().parse(), Ok(constraint), "{text}");
+            assert_eq!(constraint.to_string(), text);
+            assert_eq!(text.replace(' ', "").parse(), Ok(constraint), "spaces mean nothing");
         }
     }
 
@@ -249,6 +262,7 @@ mod tests {
             "node.labels.a==b;c",
             "labels.a==b",
             &long,
+            &format!("node.id=={}a", " ".repeat(2_000)),
         ] {
             assert!(text.parse::<Constraint>().is_err(), "{text}");
         }

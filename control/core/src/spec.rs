@@ -304,8 +304,9 @@ pub struct Platform {
     pub arch: String,
 }
 
-/// One placement constraint, `KEY == VALUE` or `KEY != VALUE`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// One placement constraint, `KEY == VALUE` or `KEY != VALUE`. Two that mean the same are equal, however they are
+/// written.
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Constraint {
     /// What of the node is compared.
     pub key: ConstraintKey,
@@ -313,7 +314,17 @@ pub struct Constraint {
     pub equal: bool,
     /// Value to compare with, without regard to case; an address or CIDR for `node.ip`.
     pub value: String,
+    /// As the user wrote it: `docker service update --constraint-rm` looks for these very words.
+    pub written: String,
 }
+
+impl PartialEq for Constraint {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.key, self.equal, &self.value) == (&other.key, other.equal, &other.value)
+    }
+}
+
+impl Eq for Constraint {}
 
 /// What a constraint looks at.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

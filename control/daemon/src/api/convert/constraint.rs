@@ -56,7 +56,7 @@ mod tests {
     #[test]
     fn placements_show_as_they_were_given() {
         let given = WirePlacement {
-            constraints: vec!["node.role==worker".to_owned(), "node.labels.zone!=a".to_owned()],
+            constraints: vec!["node.role==worker".to_owned(), " NODE.labels.zone != a".to_owned()],
             preferences: vec![PlacementPreference {
                 spread: Some(Spread { spread_descriptor: "node.labels.zone".to_owned() }),
             }],
