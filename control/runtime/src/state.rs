@@ -68,7 +68,7 @@ pub struct Exit {
 /// A task got its stop signal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StopMark {
-    /// When it is killed: time since the machine's start, by `CLOCK_BOOTTIME` (clock_gettime(2)).
+    /// When it is killed: time since the machine's start, by `CLOCK_BOOTTIME` of `clock_gettime(2)`.
     kill_at: Duration,
 }
 
