@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
-use common::{Cluster, PATIENCE, node};
+use common::{Cluster, PATIENCE, amended, node};
 use mesh_core::assignment::Standing;
 use mesh_core::command::{begin_root_rotation, update_node};
 use mesh_core::id::NodeId;
@@ -165,12 +165,12 @@ async fn a_promoted_node_gets_a_managers_certificate_and_a_demoted_one_a_workers
     let cluster = Cluster::start().await;
     let mut node = Node::join(&cluster).await;
     for role in [Role::Manager, Role::Worker] {
-        let store = cluster.raft().store();
-        let known = store.node(node.id()).unwrap();
-        let spec = NodeSpec { role, ..known.spec.clone() };
-        let reachable = [1].into();
-        let change = update_node(&store, node.id(), known.meta.version, spec, &reachable, now()).unwrap();
-        cluster.raft().propose(change).await.unwrap();
+        amended(cluster.raft(), |store| {
+            let known = store.node(node.id()).unwrap();
+            let spec = NodeSpec { role, ..known.spec.clone() };
+            update_node(store, known.id, known.meta.version, spec, &[1].into(), now())
+        })
+        .await;
         node.hear(&cluster);
         node.step().await.unwrap();
         assert_eq!((node.tls.own().role, node.kept().peer().role), (role, role));
@@ -196,7 +196,7 @@ async fn the_root_changes_under_three_nodes_and_none_is_refused_meanwhile() {
     let store = cluster.raft().store();
     let root = rotation::new_root(store.cluster().unwrap(), SystemTime::now()).unwrap();
     let new = RootDigest(root.signer);
-    cluster.raft().propose(begin_root_rotation(&store, root, now()).unwrap()).await.unwrap();
+    amended(cluster.raft(), |store| begin_root_rotation(store, root.clone(), now())).await;
     assert_eq!(cluster.token(Role::Worker).root, old, "every manager can prove the old one");
     // A worker first: the manager still knows the old root alone.
     for renewing in [1, 0, 2] {
@@ -252,7 +252,7 @@ async fn three_managers_and_a_worker_change_their_root_by_themselves() {
     let store = leads.store();
     let root = rotation::new_root(store.cluster().unwrap(), SystemTime::now()).unwrap();
     let new = RootDigest(root.signer);
-    leads.raft().propose(begin_root_rotation(&store, root, now()).unwrap()).await.unwrap();
+    amended(&leads.raft(), |store| begin_root_rotation(store, root.clone(), now())).await;
     let over = |store: &mesh_core::store::Store| {
         let trust = TrustBundle::from_pem(&store.cluster().unwrap().trust).unwrap();
         (trust.roots().count() == 1 && trust.named() == new).then_some(trust)

@@ -10,11 +10,10 @@ mod common;
 use std::net::SocketAddr;
 
 use common::node::{Node, Stopped, leader, three};
-use common::{PATIENCE, service};
+use common::{PATIENCE, amended, service};
 use mesh_core::command::{create_service, remove_node, update_node};
 use mesh_core::id::{NodeId, ServiceId};
 use mesh_core::spec::{NodeSpec, Role};
-use mesh_raft::ProposeError;
 use meshd::clock::now;
 use meshd::entropy::SystemEntropy;
 use meshd::office::{Loss, Post};
@@ -277,8 +276,8 @@ async fn a_manager_that_was_removed_from_the_cluster_counts_no_more() {
     let [first, second, third] = three().await;
     let gone = third.stop().await;
     let id = gone.node();
-    let removed = remove_node(&first.store(), id, true, &[first.raft_id(), second.raft_id()].into(), now());
-    first.raft().propose(removed.unwrap()).await.unwrap();
+    let answering = [first.raft_id(), second.raft_id()].into();
+    amended(&first.raft(), |store| remove_node(store, id, true, &answering, now())).await;
     first.wait_voters(&[first.raft_id(), second.raft_id()]).await;
     drop(gone);
 }
@@ -334,16 +333,11 @@ async fn set_role(leader: &Node, node: &Node, role: Role) {
 }
 
 async fn set_role_of(leader: &Node, node: NodeId, role: Role) {
-    loop {
-        let store = leader.store();
+    amended(&leader.raft(), |store| {
         let known = store.node(node).unwrap();
         let spec = NodeSpec { role, ..known.spec.clone() };
         let reachable = store.nodes().filter_map(|node| Some(node.manager.as_ref()?.raft_id)).collect();
-        let update = update_node(&store, known.id, known.meta.version, spec, &reachable, now()).unwrap();
-        match leader.raft().propose(update).await {
-            Ok(_) => return,
-            Err(ProposeError::Conflict(_)) => {}
-            Err(error) => panic!("{error}"),
-        }
-    }
+        update_node(store, known.id, known.meta.version, spec, &reachable, now())
+    })
+    .await;
 }

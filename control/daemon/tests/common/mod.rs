@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use mesh_core::command::{
-    InitCluster, JoinNode, create_service, init_cluster, remove_node, remove_service, scale_service,
+    InitCluster, JoinNode, Refusal, create_service, init_cluster, remove_node, remove_service, scale_service,
 };
 use mesh_core::id::{ClusterId, NodeId, ServiceId};
 use mesh_core::label::DRAIN;
@@ -33,6 +33,7 @@ use meshd::agent::saved::SavedFile;
 use meshd::agent::session::{self, Farewell, SessionSettings, SessionState};
 use meshd::agent::ways::ways;
 use meshd::agent::worker;
+use meshd::amend::amend;
 use meshd::api::forward::RemoteApi;
 use meshd::clock::now;
 use meshd::entropy::SystemEntropy;
@@ -59,6 +60,11 @@ pub struct Cluster {
     trust: TrustBundle,
     tls: LiveTls,
     manager: Option<Manager>,
+}
+
+/// Makes a change, decided anew when the managers were faster.
+pub async fn amended(raft: &Raft, decide: impl Fn(&Store) -> Result<Transaction, Refusal>) {
+    amend(raft, |store| decide(store).map(Some)).await.unwrap();
 }
 
 impl Cluster {
@@ -154,8 +160,7 @@ impl Cluster {
     }
 
     pub async fn remove_node(&self, id: NodeId) {
-        let transaction = remove_node(&self.raft().store(), id, true, &BTreeSet::from([1]), now()).unwrap();
-        self.raft().propose(transaction).await.unwrap();
+        amended(self.raft(), |store| remove_node(store, id, true, &BTreeSet::from([1]), now())).await;
     }
 
     pub fn application(&self, token: JoinToken) -> Application {
@@ -171,10 +176,11 @@ impl Cluster {
     }
 
     pub async fn scale_service(&self, id: ServiceId, replicas: u32) {
-        let store = self.raft().store();
-        let version = store.service(id).unwrap().meta.version;
-        let transaction = scale_service(&store, id, version, replicas, now()).unwrap();
-        self.raft().propose(transaction).await.unwrap();
+        amended(self.raft(), |store| {
+            let version = store.service(id).unwrap().meta.version;
+            scale_service(store, id, version, replicas, now())
+        })
+        .await;
     }
 
     /// Proposes what the store refuses.
@@ -186,8 +192,7 @@ impl Cluster {
     }
 
     pub async fn remove_service(&self, id: ServiceId) {
-        let transaction = remove_service(&self.raft().store(), id, now()).unwrap();
-        self.raft().propose(transaction).await.unwrap();
+        amended(self.raft(), |store| remove_service(store, id, now())).await;
     }
 
     /// Asks whether every node has what the store says.
