@@ -125,6 +125,13 @@ pub enum NodeState {
     Disconnected,
 }
 
+impl NodeState {
+    /// Whether the node cannot be asked for its tasks: it is silent, or it left.
+    pub fn is_away(self) -> bool {
+        matches!(self, Self::Down | Self::Disconnected)
+    }
+}
+
 /// What the managers see of a node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeStatus {

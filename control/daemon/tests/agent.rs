@@ -15,7 +15,6 @@ use mesh_core::assignment::{AssignmentSet, AssignmentUpdate, Held};
 use mesh_core::id::{NodeId, TaskId};
 use mesh_core::spec::{HealthConfig, Resources};
 use mesh_runtime::task::TaskLaunch;
-use meshd::agent::facts::NodeFacts;
 use meshd::agent::saved::SavedFile;
 use meshd::agent::seam::TaskRuntime;
 use meshd::agent::ways::{AgentHandle, Event, ways};
@@ -34,14 +33,7 @@ struct Agent {
 impl Agent {
     async fn start(runtime: &FakeRuntime) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let facts = NodeFacts {
-            id: NodeId::from_bits(1),
-            hostname: "w1".into(),
-            data_path_addr: [192, 0, 2, 11].into(),
-            uplinks: vec!["eth0".into()],
-            path_mtu: 1500,
-            upstreams: Vec::new(),
-        };
+        let facts = common::facts(NodeId::from_bits(1), "w1", [192, 0, 2, 11].into());
         let network = FakeNetwork::new(runtime.journal());
         let file = SavedFile::new(dir.path().join("view"));
         let (handle, inbox) = ways();

@@ -89,13 +89,17 @@ fn socket(line: &str) -> Option<Socket> {
     Some(Socket { local: address(local)?, port, peer: address(peer)?, state })
 }
 
-fn address(text: &str) -> Option<IpAddr> {
+/// Reads an address as `/proc/net` writes it: words of 32 bits as they lie in memory.
+pub fn address(text: &str) -> Option<IpAddr> {
     let word = |at: usize| Some(u32::from_str_radix(text.get(at * 8..at * 8 + 8)?, 16).ok()?.to_ne_bytes());
-    if text.len() == 8 {
-        return Some(Ipv4Addr::from(word(0)?).into());
+    match text.len() {
+        8 => Some(Ipv4Addr::from(word(0)?).into()),
+        32 => {
+            let bytes = [word(0)?, word(1)?, word(2)?, word(3)?].concat();
+            Some(Ipv6Addr::from(<[u8; 16]>::try_from(bytes).ok()?).to_canonical())
+        }
+        _ => None,
     }
-    let bytes = [word(0)?, word(1)?, word(2)?, word(3)?].concat();
-    Some(Ipv6Addr::from(<[u8; 16]>::try_from(bytes).ok()?).to_canonical())
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::command::{PortUsage, Refusal};
 use crate::id::ServiceId;
-use crate::object::{AllocatedPort, Node, NodeState, Service};
+use crate::object::{AllocatedPort, Node, Service};
 use crate::port::{DYNAMIC_PORTS, Port, Protocol, PublishMode, PublishedPort};
 use crate::store::Store;
 
@@ -89,8 +89,7 @@ fn check(
         return taken(owner, PortUsage::Host);
     }
     let listens = |node: &&Arc<Node>| {
-        let away = matches!(node.status.state, NodeState::Down | NodeState::Disconnected);
-        !away && node.description.listening.contains(&(port, protocol))
+        !node.status.state.is_away() && node.description.listening.contains(&(port, protocol))
     };
     match store.nodes().find(listens) {
         Some(node) => {

@@ -44,7 +44,7 @@ impl Settled {
     /// A node's state changed.
     pub fn node(&mut self, node: NodeId, state: NodeState) {
         for progress in self.sessions.values_mut().filter(|progress| progress.node == node) {
-            progress.down = matches!(state, NodeState::Down | NodeState::Disconnected);
+            progress.down = state.is_away();
         }
     }
 

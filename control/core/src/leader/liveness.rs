@@ -57,7 +57,7 @@ impl Liveness {
             changed: BTreeSet::new(),
         };
         let until = now + liveness.grace().max(TAKEOVER_GRACE);
-        let there = store.nodes().filter(|node| !is_away(node));
+        let there = store.nodes().filter(|node| !node.status.state.is_away());
         there.for_each(|node| liveness.set_deadline(node.id, until));
         liveness
     }
@@ -205,7 +205,7 @@ impl Liveness {
                 node.status.state = NodeState::Ready;
                 node.status.message.clear();
             }
-            _ if !here && !is_away(&node) => {
+            _ if !here && !node.status.state.is_away() => {
                 node.status.state = NodeState::Down;
                 "heartbeat failure".clone_into(&mut node.status.message);
             }
@@ -213,10 +213,6 @@ impl Liveness {
         }
         node
     }
-}
-
-fn is_away(node: &Node) -> bool {
-    node.status.state == NodeState::Down || has_left(node)
 }
 
 fn has_left(node: &Node) -> bool {

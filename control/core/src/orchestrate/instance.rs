@@ -287,8 +287,7 @@ fn leaving(store: &Store, task: &Task) -> Option<Leaving> {
 fn is_lost(store: &Store, task: &Task) -> bool {
     let placed = task.status.state >= TaskState::Assigned;
     let node = task.node.and_then(|node| store.node(node));
-    let away = |state| matches!(state, NodeState::Down | NodeState::Disconnected);
-    task.status.state.is_final() || (placed && node.is_none_or(|node| away(node.status.state)))
+    task.status.state.is_final() || (placed && node.is_none_or(|node| node.status.state.is_away()))
 }
 
 /// Whether a live task cannot stay where it is: its node gives its tasks away, or does not fulfil the

@@ -193,7 +193,6 @@ impl Orchestrator {
         }
     }
 
-    /// A place is looked at at this time, too.
     fn wait_until(&mut self, at: Timestamp, instance: Instance) {
         self.timers.insert((at, instance));
     }
@@ -237,15 +236,15 @@ pub(crate) fn age(task: &Task) -> (u64, TaskId) {
 /// Whether a node changed in nothing that decides which tasks it should have: what its processes listen on, and its
 /// routes, are the scheduler's and the allocator's.
 fn places_tasks_alike(old: &Node, new: &Node) -> bool {
-    let told = |node: &Node| {
+    fn told(node: &Node) -> impl PartialEq + '_ {
         let NodeDescription { hostname, os, arch, engine_labels, resources, generic, .. } = &node.description;
-        (hostname.clone(), os.clone(), arch.clone(), engine_labels.clone(), *resources, generic.clone())
-    };
+        (hostname, os, arch, engine_labels, resources, generic)
+    }
     old.spec == new.spec && old.status == new.status && told(old) == told(new)
 }
 
 /// Whether the task should still run, or come to run.
-fn is_live(task: &Task) -> bool {
+pub(crate) fn is_live(task: &Task) -> bool {
     task.desired_state <= TaskState::Running
 }
 

@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use crate::id::TaskId;
 use crate::object::Task;
-use crate::orchestrate::age;
+use crate::orchestrate::{age, is_live};
 use crate::store::Store;
 
 /// The tasks of `task`'s service that a younger one in their slot, or on their node, takes the place of; none when
 /// nothing runs where `task` is to run, as then nothing is under way start-first. Looks at every task of the
 /// service that has slots, else at those of its node.
 pub(super) fn outgoing(store: &Store, task: &Task) -> Vec<TaskId> {
-    let takes_over = |other: &&Arc<Task>| other.id != task.id && is_live(other);
+    let takes_over = |other: &&Arc<Task>| other.id != task.id && is_there(other);
     if task.slot == 0 {
         let there = task.node.into_iter().flat_map(|node| store.node_tasks(node));
         let others = there.filter(|other| other.service == task.service).filter(takes_over);
@@ -22,7 +22,7 @@ pub(super) fn outgoing(store: &Store, task: &Task) -> Vec<TaskId> {
         return Vec::new();
     }
     let mut slots: BTreeMap<u32, Vec<&Arc<Task>>> = BTreeMap::new();
-    for task in store.service_tasks(task.service).filter(|task| is_live(task)) {
+    for task in store.service_tasks(task.service).filter(|task| is_there(task)) {
         slots.entry(task.slot).or_default().push(task);
     }
     slots.into_values().filter(|tasks| tasks.len() > 1).flat_map(|tasks| older(&tasks)).collect()
@@ -33,6 +33,6 @@ fn older(tasks: &[&Arc<Task>]) -> Vec<TaskId> {
     tasks.iter().filter(|task| Some(age(task)) != youngest).map(|task| task.id).collect()
 }
 
-fn is_live(task: &Task) -> bool {
-    task.desired_state <= crate::object::TaskState::Running && !task.status.state.is_final()
+fn is_there(task: &Task) -> bool {
+    is_live(task) && !task.status.state.is_final()
 }

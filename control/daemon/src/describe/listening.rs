@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
 use mesh_core::port::{Port, Protocol};
+use mesh_runtime::sockets;
 
 use super::{diag, read};
 use crate::rpc::MANAGEMENT_PORT;
@@ -103,21 +104,8 @@ fn listener(line: &str, protocol: Protocol) -> Option<Listener> {
     let (address, port) = columns.get(1)?.split_once(':')?;
     let inode = columns.get(9)?.parse().ok()?;
     let port = u16::from_str_radix(port, 16).ok()?;
-    let found = Listener { protocol, address: socket_address(address)?, port, inode };
+    let found = Listener { protocol, address: sockets::address(address)?, port, inode };
     (columns.get(3) == Some(&waits)).then_some(found)
-}
-
-/// Reads an address as `/proc/net` writes it: words of 32 bits as they lie in memory.
-fn socket_address(text: &str) -> Option<IpAddr> {
-    let mut bytes = Vec::new();
-    for start in (0..text.len()).step_by(8) {
-        bytes.extend(u32::from_str_radix(text.get(start..start + 8)?, 16).ok()?.to_ne_bytes());
-    }
-    match bytes.len() {
-        4 => Some(Ipv4Addr::from(<[u8; 4]>::try_from(bytes).ok()?).into()),
-        16 => Some(Ipv6Addr::from(<[u8; 16]>::try_from(bytes).ok()?).to_canonical()),
-        _ => None,
-    }
 }
 
 #[cfg(test)]

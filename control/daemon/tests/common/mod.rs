@@ -4,7 +4,7 @@ pub mod fakes;
 pub mod node;
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -310,6 +310,12 @@ pub fn service(name: &str, replicas: u32) -> ServiceSpec {
     }
 }
 
+/// A node with one uplink.
+pub fn facts(id: NodeId, hostname: &str, data_path_addr: IpAddr) -> NodeFacts {
+    let (hostname, uplinks) = (hostname.to_owned(), vec!["eth0".to_owned()]);
+    NodeFacts { id, hostname, data_path_addr, uplinks, path_mtu: 1500, upstreams: Vec::new() }
+}
+
 /// A worker whose daemon does not run; its tasks do.
 pub struct Away {
     runtime: FakeRuntime,
@@ -353,14 +359,7 @@ impl Worker {
         let (stop, stopping) = watch::channel(false);
         let network = FakeNetwork::new(runtime.journal());
         let (agent, inbox) = ways();
-        let facts = NodeFacts {
-            id: admission.membership.node,
-            hostname: "w1".into(),
-            data_path_addr: admission.membership.data_path_addr,
-            uplinks: vec!["eth0".into()],
-            path_mtu: 1500,
-            upstreams: Vec::new(),
-        };
+        let facts = facts(admission.membership.node, "w1", admission.membership.data_path_addr);
         let file = SavedFile::new(dir.path().join("view"));
         let saved = file.load().unwrap();
         worker::start(facts, runtime.clone(), network.clone(), file, inbox, stopping).await.unwrap();

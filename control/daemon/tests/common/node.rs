@@ -11,7 +11,6 @@ use mesh_identity::{Authority, JoinToken, LiveTls, TrustBundle, UnlockKey};
 use mesh_raft::{Raft, RoleState};
 use meshd::acquaintance::Acquaintance;
 use meshd::addresses::Addresses;
-use meshd::agent::facts::NodeFacts;
 use meshd::agent::saved::SavedFile;
 use meshd::agent::session::{self, Farewell, SessionSettings, SessionState};
 use meshd::agent::ways::ways;
@@ -183,14 +182,7 @@ impl Node {
         let session = tokio::spawn(async move { session::keep(settings, &saved, known, told, ends).await });
         tokio::spawn(record.clone().remember(managers.watch()));
         tokio::spawn(record.clone().follow(agent.standing.clone()));
-        let facts = NodeFacts {
-            id: membership.node,
-            hostname: "m".into(),
-            data_path_addr: membership.data_path_addr,
-            uplinks: vec!["eth0".into()],
-            path_mtu: 1500,
-            upstreams: Vec::new(),
-        };
+        let facts = super::facts(membership.node, "m", membership.data_path_addr);
         let network = FakeNetwork::new(runtime.journal());
         let (stop, stopping) = watch::channel(false);
         let listening = Listening { record: record.clone(), tls: tls.clone(), managers: managers.clone() };

@@ -7,7 +7,7 @@ use super::status::{config, is_of_update, is_rollback, is_under_way};
 use crate::command::restored;
 use crate::id::{ServiceId, TaskId};
 use crate::leader::draft::Draft;
-use crate::object::{Meta, Service, Task, UpdateState, UpdateStatus};
+use crate::object::{Service, Task, UpdateState, UpdateStatus};
 use crate::orchestrate::instance::ended_by_itself;
 use crate::orchestrate::restart::ended_at;
 use crate::orchestrate::{Instance, Orchestrator, age, is_live};
@@ -50,12 +50,12 @@ impl Orchestrator {
 /// Whether two versions of a service differ at most in the failures that were counted: nothing is to be done for
 /// those.
 pub(in crate::orchestrate) fn is_alike(old: &Service, new: &Service) -> bool {
-    let plain = |service: &Service| {
-        let update = service.update.clone().map(|update| UpdateStatus { failed: BTreeSet::new(), ..update });
-        Service { update, meta: Meta::default(), ..service.clone() }
-    };
-    let counted = |service: &Service| service.update.as_ref().map_or(0, |update| update.failed.len());
-    counted(old) != counted(new) && plain(old) == plain(new)
+    let (Some(before), Some(after)) = (&old.update, &new.update) else { return false };
+    if before.failed.len() == after.failed.len() {
+        return false;
+    }
+    let update = Some(UpdateStatus { failed: after.failed.clone(), ..before.clone() });
+    Service { update, meta: new.meta, ..old.clone() } == *new
 }
 
 /// Whether a task is a failure of its service's update that was not counted yet.
